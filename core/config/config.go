@@ -1,0 +1,258 @@
+// Package config reads the device's configuration file. Every complaint names
+// the file, the line and the column, and says what is allowed.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// DefaultPath is where the configuration stands unless --config says otherwise.
+const DefaultPath = "/etc/tbupdate/config.toml"
+
+// Config is the device's configuration, with the defaults filled in.
+type Config struct {
+	System  System
+	FS      Backend
+	Boot    Boot
+	Update  Update
+	Trust   Trust
+	Server  Server
+	Plugins Plugins
+
+	// path and positions serve the messages of later checks.
+	path      string
+	positions map[string]position
+}
+
+// System says what machine this is; bundles name the machines that they are for.
+type System struct {
+	Product  string `toml:"product"`
+	Hardware string `toml:"hardware"`
+}
+
+// Backend chooses a plugin and holds its settings.
+type Backend struct {
+	Plugin string `toml:"plugin"`
+	// SHA256 pins the plugin program, in hex; "" does not.
+	SHA256 string `toml:"sha256"`
+	// Config are the plugin's own settings, checked by CheckSettings once the
+	// plugin has said which it knows.
+	Config map[string]any `toml:"config"`
+}
+
+// Boot is the Backend of the boot loader, and what the updater itself adds to
+// kernel command lines.
+type Boot struct {
+	Backend
+	// Arguments are the kernel arguments of every generation, without those that
+	// pin its root. nil takes them from the new system's /etc/kernel/cmdline, else
+	// from what was booted.
+	Arguments *string `toml:"arguments"`
+	// TrialArguments are added for a trial only.
+	TrialArguments string `toml:"trial_arguments"`
+}
+
+// Update holds the policy of updates.
+type Update struct {
+	// Tries is how often a trial is booted before the loader gives it up, 1 to 9.
+	Tries int `toml:"tries"`
+	// Keep is how many good generations stay installed, the running one counted.
+	Keep int `toml:"keep"`
+	// ConfirmTimeout is how long a trial may run without being confirmed.
+	ConfirmTimeout Duration `toml:"confirm_timeout"`
+	// Reboot is "now" or "manual".
+	Reboot string `toml:"reboot"`
+	// Health is the directory of health checks.
+	Health string `toml:"health"`
+}
+
+// Values of Update.Reboot.
+const (
+	RebootNow    = "now"
+	RebootManual = "manual"
+)
+
+// Trust says whose bundles are accepted.
+type Trust struct {
+	Keys string `toml:"keys"`
+}
+
+// Server names the fleet server.
+type Server struct {
+	URL    string `toml:"url"`
+	Tenant string `toml:"tenant"`
+}
+
+// Plugins says where plugin programs are looked for.
+type Plugins struct {
+	// Dirs are searched in order; nil means the standard places.
+	Dirs []string `toml:"dirs"`
+}
+
+// Duration is a time.Duration written as "5m" or "90s".
+type Duration time.Duration
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil || parsed < 0 {
+		return fmt.Errorf("%q is not a duration such as \"90s\" or \"5m\"", text)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+// Error is a complaint about the configuration, for people.
+type Error struct {
+	Path         string
+	Line, Column int // 0 where the complaint is about the whole file
+	Problem      string
+}
+
+// Error gives "PATH:LINE:COLUMN: PROBLEM".
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("%s: %s", e.Path, e.Problem)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.Path, e.Line, e.Column, e.Problem)
+}
+
+// Default gives the configuration of a machine that has no file.
+func Default() *Config {
+	return &Config{
+		Boot:   Boot{TrialArguments: "panic=10"},
+		Update: Update{Tries: 1, Keep: 2, ConfirmTimeout: Duration(5 * time.Minute), Reboot: RebootNow, Health: "/etc/tbupdate/health.d"},
+		Trust:  Trust{Keys: "/etc/tbupdate/keys.d"},
+		Server: Server{Tenant: "default"},
+		path:   "(no configuration file)",
+	}
+}
+
+// Load reads the file. Where mustExist is false, a machine without the file gets
+// the defaults. Errors are *Error.
+func Load(path string, mustExist bool) (*Config, error) {
+	document, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !mustExist {
+		return Default(), nil
+	}
+	if err != nil {
+		cause := err
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			cause = pathError.Err
+		}
+		return nil, &Error{Path: path, Problem: fmt.Sprintf("cannot read the configuration: %v", cause)}
+	}
+	return Parse(path, document)
+}
+
+// Parse reads a document that came from path. Errors are *Error.
+func Parse(path string, document []byte) (*Config, error) {
+	c := Default()
+	c.path = path
+	// The TOML library takes no pointers to embedded structs' fields by table
+	// name, so the file's shape stands here once.
+	shape := struct {
+		System *System `toml:"system"`
+		FS     *struct {
+			Plugin string         `toml:"plugin"`
+			SHA256 string         `toml:"sha256"`
+			Config map[string]any `toml:"config"`
+		} `toml:"fs"`
+		Boot *struct {
+			Plugin         string         `toml:"plugin"`
+			SHA256         string         `toml:"sha256"`
+			Config         map[string]any `toml:"config"`
+			Arguments      *string        `toml:"arguments"`
+			TrialArguments *string        `toml:"trial_arguments"`
+		} `toml:"boot"`
+		Update  *Update  `toml:"update"`
+		Trust   *Trust   `toml:"trust"`
+		Server  *Server  `toml:"server"`
+		Plugins *Plugins `toml:"plugins"`
+	}{System: &c.System, Update: &c.Update, Trust: &c.Trust, Server: &c.Server, Plugins: &c.Plugins}
+	decoder := toml.NewDecoder(bytes.NewReader(document)).DisallowUnknownFields()
+	if err := decoder.Decode(&shape); err != nil {
+		return nil, complain(path, err)
+	}
+	if shape.FS != nil {
+		c.FS = Backend(*shape.FS)
+	}
+	if b := shape.Boot; b != nil {
+		c.Boot.Backend = Backend{Plugin: b.Plugin, SHA256: b.SHA256, Config: b.Config}
+		c.Boot.Arguments = b.Arguments
+		if b.TrialArguments != nil {
+			c.Boot.TrialArguments = *b.TrialArguments
+		}
+	}
+	c.positions = findPositions(document)
+	return c, c.checkValues()
+}
+
+// checkValues refuses values that are of the right type and still wrong.
+func (c *Config) checkValues() error {
+	switch u := c.Update; {
+	case u.Tries < 1 || u.Tries > 9:
+		return c.at("update.tries", fmt.Sprintf("tries is %d; 1 to 9 are allowed", u.Tries))
+	case u.Keep < 1:
+		return c.at("update.keep", fmt.Sprintf("keep is %d; 1 or more are allowed, since the running generation counts", u.Keep))
+	case u.Reboot != RebootNow && u.Reboot != RebootManual:
+		return c.at("update.reboot", fmt.Sprintf("reboot is %q; allowed are %q and %q", u.Reboot, RebootNow, RebootManual))
+	}
+	return nil
+}
+
+// at makes a complaint about the key with this dotted name; where the key has no
+// place of its own (inline tables) it points to what it is in.
+func (c *Config) at(key, problem string) *Error {
+	p, found := c.positions[key]
+	for dot := strings.LastIndexByte(key, '.'); !found && dot >= 0; dot = strings.LastIndexByte(key, '.') {
+		key = key[:dot]
+		p, found = c.positions[key]
+	}
+	return &Error{Path: c.path, Line: p.line, Column: p.column, Problem: problem}
+}
+
+// complain turns an error of the TOML library into ours.
+func complain(path string, err error) *Error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+		first := unknown.Errors[0]
+		line, column := first.Position()
+		key := first.Key()
+		return &Error{Path: path, Line: line, Column: column,
+			Problem: fmt.Sprintf("unknown key %q; allowed here: %s", strings.Join(key, "."), allowedIn(key[:len(key)-1]))}
+	}
+	var wrong *toml.DecodeError
+	if errors.As(err, &wrong) {
+		line, column := wrong.Position()
+		return &Error{Path: path, Line: line, Column: column, Problem: strings.TrimPrefix(wrong.Error(), "toml: ")}
+	}
+	return &Error{Path: path, Problem: strings.TrimPrefix(err.Error(), "toml: ")}
+}
+
+// allowedIn lists the keys of a table of the file, for messages.
+func allowedIn(table []string) string {
+	keys, ok := map[string]string{
+		"":        "[system], [fs], [boot], [update], [trust], [server], [plugins]",
+		"system":  "product, hardware",
+		"fs":      "plugin, sha256, [fs.config]",
+		"boot":    "plugin, sha256, arguments, trial_arguments, [boot.config]",
+		"update":  "tries, keep, confirm_timeout, reboot, health",
+		"trust":   "keys",
+		"server":  "url, tenant",
+		"plugins": "dirs",
+	}[strings.Join(table, ".")]
+	if !ok {
+		return "nothing"
+	}
+	return keys
+}

@@ -1,0 +1,200 @@
+package generation
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked is returned by Lock while another process changes the machine.
+var ErrLocked = errors.New("another update is in progress")
+
+// Store keeps the journal and the history in the state directory of the volume,
+// outside every generation, so that a roll-back does not roll them back.
+type Store struct {
+	directory string
+}
+
+// File names in the state directory.
+const (
+	journalFile = "journal.json"
+	historyFile = "history.jsonl"
+	lockFile    = "lock"
+)
+
+// NewStore works in this directory, which must exist.
+func NewStore(directory string) *Store { return &Store{directory: directory} }
+
+// Load reads the journal. A machine that has none yet gets an empty one.
+func (s *Store) Load() (*Journal, error) {
+	document, err := os.ReadFile(filepath.Join(s.directory, journalFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Journal{Format: FormatVersion}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal: %w", err)
+	}
+	return Decode(document)
+}
+
+// Save replaces the journal durably: after a loss of power at any instant there
+// is the old one or the new one, whole.
+func (s *Store) Save(j *Journal) error {
+	document, err := Encode(j)
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(s.directory, journalFile), document); err != nil {
+		return fmt.Errorf("cannot write the journal: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes beside the file and renames over it. The content is flushed
+// before the rename, which closes the window in which the name leads to an empty
+// file, and the directory after it, without which the rename itself could be lost
+// although the step that it announces was already taken.
+func replaceFile(path string, content []byte) (err error) {
+	next := path + ".next"
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(content); err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		_ = os.Remove(next)
+		return err
+	}
+	return syncDirectory(filepath.Dir(path))
+}
+
+func syncDirectory(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// Lock is the right to change the machine. It is given back by Unlock, and by
+// the kernel when the process ends in whatever way.
+type Lock struct{ file *os.File }
+
+// Lock takes the right to change the machine, or returns ErrLocked at once when
+// another process has it.
+func (s *Store) Lock() (*Lock, error) {
+	f, err := os.OpenFile(filepath.Join(s.directory, lockFile), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot take the update lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrLocked
+		}
+		return nil, fmt.Errorf("cannot take the update lock: %w", err)
+	}
+	return &Lock{file: f}, nil
+}
+
+// Unlock gives the lock back.
+func (l *Lock) Unlock() error { return l.file.Close() }
+
+// Event is one line of the history: something that was tried, with its result.
+type Event struct {
+	Time       time.Time     `json:"time"`
+	Kind       OperationKind `json:"kind"`
+	Generation ID            `json:"generation"`
+	Version    string        `json:"version"`
+	// Result is "done", "undone" (the machine is as before) or "failed".
+	Result string `json:"result"`
+	// Reason says why, for people; "" when there is nothing to explain.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Results of an Event.
+const (
+	ResultDone   = "done"
+	ResultUndone = "undone"
+	ResultFailed = "failed"
+)
+
+// AppendEvent adds a line to the history, durably.
+func (s *Store) AppendEvent(e Event) error {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("cannot write the history: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(s.directory, historyFile), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot write the history: %w", err)
+	}
+	defer f.Close()
+	// A line that a loss of power cut short is ended first, so that it does not
+	// swallow this one.
+	if torn, err := endsInMidLine(f); err != nil {
+		return fmt.Errorf("cannot write the history: %w", err)
+	} else if torn {
+		line = append([]byte{'\n'}, line...)
+	}
+	if _, err := f.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("cannot write the history: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("cannot write the history: %w", err)
+	}
+	return nil
+}
+
+func endsInMidLine(f *os.File) (bool, error) {
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return false, err
+	}
+	last := make([]byte, 1)
+	if _, err := f.ReadAt(last, info.Size()-1); err != nil {
+		return false, err
+	}
+	return last[0] != '\n', nil
+}
+
+// History reads all events, oldest first. Lines that cannot be read (cut short by
+// a loss of power) are left out.
+func (s *Store) History(ctx context.Context) ([]Event, error) {
+	content, err := os.ReadFile(filepath.Join(s.directory, historyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the history: %w", err)
+	}
+	var events []Event
+	for lines := bufio.NewScanner(bytes.NewReader(content)); lines.Scan(); {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var e Event
+		if json.Unmarshal(lines.Bytes(), &e) == nil {
+			events = append(events, e)
+		}
+	}
+	return events, nil
+}
