@@ -1,0 +1,104 @@
+# Trebuchet Update. "make help" lists the targets.
+
+PREFIX   = /usr
+DESTDIR  =
+FUZZTIME = 30s
+# A test that waits for ever is a failure; the slowest package takes minutes.
+TESTFLAGS = -timeout 20m
+
+# What tests, demonstration and checks run, by Debian package.
+PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk jq kmod mmdebstrap mount \
+           protobuf-compiler shellcheck syslinux-common util-linux zstd
+
+# Static programs without paths of the building machine in them.
+GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# Programs by where their sources are: cmd/NAME, plugins/NAME. PLUGINS maps the
+# latter to what the updater looks for, tbupdate-KIND-NAME.
+PROGRAMS     = $(notdir $(patsubst %/,%,$(dir $(wildcard cmd/*/main.go))))
+PLUGINS      = $(foreach p,btrfs:fs zfs:fs extboot:boot flashkernel:boot,$(if $(wildcard plugins/$(firstword $(subst :, ,$p))/main.go),$p))
+plugin-name  = tbupdate-$(lastword $(subst :, ,$1))-$(firstword $(subst :, ,$1))
+LINKS        = $(if $(filter tbdiff,$(PROGRAMS)),tbdiff-create tbdiff-deploy)
+
+SCRIPTS = .ci/run demo/run demo/trees
+
+.DELETE_ON_ERROR:
+.PHONY: help build install demo test test-full lint bench fuzz generate deps root clean distclean
+
+help:
+	@echo 'make build      programs into bin/, plugins into bin/plugins/'
+	@echo 'make install    into $$(DESTDIR)$$(PREFIX), here $(DESTDIR)$(PREFIX)'
+	@echo 'make demo       update a Debian disk image, twice, and look at it (root)'
+	@echo 'make test       all tests, with the race detector (root)'
+	@echo 'make test-full  make test, and every fuzz target for a while (root)'
+	@echo 'make lint       gofmt, go vet, staticcheck, shellcheck'
+	@echo 'make bench      create and apply against cat and cp (root)'
+	@echo 'make fuzz       each fuzz target for FUZZTIME, here $(FUZZTIME)'
+	@echo 'make generate   the generated Go code of the wire contract'
+	@echo 'make deps       install the Debian packages that these need (root)'
+	@echo 'make clean      remove what was built; distclean removes downloads too'
+
+build:
+	@mkdir -p bin/plugins
+	$(foreach p,$(PROGRAMS),$(GOBUILD) -o bin/$p ./cmd/$p && ) true
+	$(foreach p,$(PLUGINS),$(GOBUILD) -o bin/plugins/$(call plugin-name,$p) ./plugins/$(firstword $(subst :, ,$p)) && ) true
+	@$(foreach l,$(LINKS),ln -sf tbdiff bin/$l && ) true
+
+# The updater refuses a plugin that others could write to: modes are set here and
+# do not depend on a umask.
+install: build
+	install -d -m 755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins
+	install -m 755 $(PROGRAMS:%=bin/%) $(DESTDIR)$(PREFIX)/bin/
+	$(foreach p,$(PLUGINS),install -m 755 bin/plugins/$(call plugin-name,$p) $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins/ && ) true
+	$(foreach l,$(LINKS),ln -sf tbdiff $(DESTDIR)$(PREFIX)/bin/$l && ) true
+
+demo: root deps build
+	@demo/run
+
+test: root deps
+	go test -race $(TESTFLAGS) ./...
+
+test-full: test fuzz
+
+lint:
+	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	shellcheck $(wildcard $(SCRIPTS))
+
+bench: root deps build
+	go run ./bench
+
+# go test fuzzes one target of one package at a time; the targets are found by
+# name.
+fuzz:
+	@git grep -lE '^func Fuzz' -- '*_test.go' | while read -r file; do \
+		grep -oE '^func Fuzz[A-Za-z0-9_]+' "$$file" | while read -r _ target; do \
+			echo "$${file%/*} $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$${file%/*}" </dev/null || exit 1; \
+		done || exit 1; \
+	done
+
+generate: deps
+	go generate ./sdk/...
+
+deps:
+	@missing=$$(for p in $(PACKAGES); do \
+		dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" != 0 ]; then echo "missing packages, install them as root:" $$missing >&2; exit 1; fi; \
+	echo "installing" $$missing; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null </dev/null
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "this needs root: it mounts filesystems on loop devices (sudo make $(MAKECMDGOALS))" >&2; exit 1; }
+
+clean:
+	rm -rf bin
+	find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	rm -rf build
