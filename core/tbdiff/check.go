@@ -43,19 +43,19 @@ const (
 func check(command Command) error {
 	switch c := command.(type) {
 	case DirCreate:
-		return first(checkName(c.Name), checkMode(c.Mode, "a directory", modeDir))
+		return first(checkName(c.Name), checkMode(c.Mode, "a directory", modeDir), checkOwner(c.UID, c.GID))
 	case DirDelta:
-		return first(checkName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a directory", modeDir))
+		return first(checkName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a directory", modeDir), checkOwner(c.UID, c.GID))
 	case FileCreate:
-		return first(checkName(c.Name), checkMode(c.Mode, "a plain file", modeFile))
+		return first(checkName(c.Name), checkMode(c.Mode, "a plain file", modeFile), checkOwner(c.UID, c.GID))
 	case FileDelta:
-		return first(checkName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a plain file", modeFile), checkRange(c))
+		return first(checkName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a plain file", modeFile), checkOwner(c.UID, c.GID), checkRange(c))
 	case FileMetadata:
-		return first(checkName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a plain file", modeFile))
+		return first(checkName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a plain file", modeFile), checkOwner(c.UID, c.GID))
 	case SymlinkCreate:
-		return first(checkName(c.Name), checkTarget(c.Target))
+		return first(checkName(c.Name), checkTarget(c.Target), checkOwner(c.UID, c.GID))
 	case SpecialCreate:
-		return first(checkName(c.Name), checkMode(c.Mode, "a device node or a FIFO", modeChar, modeBlock, modeFIFO, modeSocket))
+		return first(checkName(c.Name), checkMode(c.Mode, "a device node or a FIFO", modeChar, modeBlock, modeFIFO, modeSocket), checkOwner(c.UID, c.GID))
 	case XattrsUpdate:
 		return first(checkName(c.Name), checkXattrs(c.Attributes))
 	case DirEnter, EntityDelete:
@@ -109,6 +109,15 @@ func checkMode(mode uint32, want string, types ...uint32) error {
 		}
 	}
 	return fmt.Errorf("%w: mode %#o is not that of %s", ErrMalformed, mode, want)
+}
+
+// checkOwner refuses the number that chown(2) takes for "leave it as it is" and that
+// nothing can be owned by.
+func checkOwner(uid, gid uint32) error {
+	if uid == math.MaxUint32 || gid == math.MaxUint32 {
+		return fmt.Errorf("%w: owner %d:%d cannot exist", ErrMalformed, uid, gid)
+	}
+	return nil
 }
 
 func checkMask(mask Mask) error {
