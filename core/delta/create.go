@@ -4,13 +4,14 @@
 // # What a stream of version 0 carries
 //
 // Everything about an entry but nanoseconds, hard links, holes and the metadata of
-// the top directory. Extended attributes are carried for every kind of entry: the
-// format has one command for them that takes a name, and the C deployer applies it
-// to whatever has that name, although the C writer sends it for plain files only.
+// the top directory. Extended attributes are carried for files, directories and
+// special files: the format has one command for them that takes a name, and every
+// deployer applies it to whatever has that name, although the C writer sends it for
+// plain files only.
 //
 // Create refuses, with an *UnsupportedError that names the path, what a stream
-// cannot say: a socket or a file of 4 GiB or more in the target, and the codec's
-// limits on attributes and on nesting.
+// cannot say: a socket, a file of 4 GiB or more, or a symbolic link with attributes
+// in the target, and what is beyond the codec's limits on attributes and nesting.
 package delta
 
 import (

@@ -54,8 +54,10 @@ func (c *creator) visit(s *tree.Step[content]) error {
 		return c.directory(s)
 	case tree.KindFile:
 		return c.file(s)
+	case tree.KindSymlink:
+		return c.symlink(s)
 	}
-	return c.other(s)
+	return c.special(s)
 }
 
 // directory creates or changes a directory and makes it the one at hand.
@@ -112,8 +114,8 @@ func (c *creator) leave(t *tree.Entry) error {
 	return nil
 }
 
-// other creates, or deletes and creates again, a symbolic link or special file.
-func (c *creator) other(s *tree.Step[content]) error {
+// special creates, or deletes and creates again, a device or FIFO.
+func (c *creator) special(s *tree.Step[content]) error {
 	t := &s.Target.Entry
 	if s.Origin != nil && sameOther(&s.Origin.Entry, t) {
 		if tree.EqualXattrs(s.Origin.Xattrs, t.Xattrs) {
@@ -121,23 +123,34 @@ func (c *creator) other(s *tree.Step[content]) error {
 		}
 		return c.write(attributesOf(t))
 	}
-	if s.Origin != nil {
-		if err := c.write(tbdiff.EntityDelete{Name: t.Name()}); err != nil {
-			return err
-		}
-	}
-	inherited := c.at().inherits
-	var create tbdiff.Command = tbdiff.SpecialCreate{
+	err := c.create(s, tbdiff.SpecialCreate{
 		Name: t.Name(), Mtime: mtime(t), Mode: t.Mode, UID: t.UID, GID: t.GID, Rdev: uint32(t.Rdev),
-	}
-	if t.Kind() == tree.KindSymlink {
-		create = tbdiff.SymlinkCreate{Mtime: mtime(t), UID: t.UID, GID: t.GID, Name: t.Name(), Target: t.Target}
-		inherited = false // symbolic links have no ACL
-	}
-	if err := c.write(create); err != nil || !inherited && len(t.Xattrs) == 0 {
+	})
+	if err != nil || len(t.Xattrs) == 0 && !c.at().inherits {
 		return err
 	}
 	return c.write(attributesOf(t))
+}
+
+// symlink creates, or deletes and creates again, a symbolic link. The target's has
+// no attributes: checkEntry saw to that.
+func (c *creator) symlink(s *tree.Step[content]) error {
+	t := &s.Target.Entry
+	if s.Origin != nil && sameOther(&s.Origin.Entry, t) && len(s.Origin.Xattrs) == 0 {
+		return nil
+	}
+	return c.create(s, tbdiff.SymlinkCreate{Mtime: mtime(t), UID: t.UID, GID: t.GID, Name: t.Name(), Target: t.Target})
+}
+
+// create writes a command that creates the entry, after deleting the one that the
+// origin has, if any.
+func (c *creator) create(s *tree.Step[content], command tbdiff.Command) error {
+	if s.Origin != nil {
+		if err := c.write(tbdiff.EntityDelete{Name: s.Target.Name()}); err != nil {
+			return err
+		}
+	}
+	return c.write(command)
 }
 
 // at gives the directory at hand.

@@ -42,6 +42,10 @@ func checkEntry(e *tree.Entry) error {
 		return refuse("it has %d bytes, and a file must be smaller than 4 GiB", e.Size)
 	case e.Rdev > maxRdev:
 		return refuse("its device number %#x needs more than 32 bits", e.Rdev)
+	case e.Kind() == tree.KindSymlink && len(e.Xattrs) > 0:
+		// The format could, and the C deployer would do it. Ours changes nothing
+		// that a symbolic link's name stands for.
+		return refuse("it is a symbolic link with attributes (%s)", e.Xattrs[0].Name)
 	case e.Kind() == tree.KindDirectory && strings.Count(e.Path, "/") >= maxDepth:
 		return refuse("it is nested more than %d directories deep", maxDepth)
 	}
