@@ -69,7 +69,7 @@ lint:
 	shellcheck $(wildcard $(SCRIPTS))
 
 bench: root deps build
-	go run ./bench
+	unshare --mount --propagation private go run ./bench
 
 # go test fuzzes one target of one package at a time; the targets are found by
 # name.
