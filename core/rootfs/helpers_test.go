@@ -21,6 +21,7 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
+	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
 func TestMain(m *testing.M) {
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "the tests of core/rootfs set owners, make device nodes and mount: run them as root")
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	loopback.Main(m)
 }
 
 // item is one entry of a tree, as expected.json describes it.
@@ -184,24 +185,27 @@ func deploy(dir string, stream []byte) (rootfs.Stats, error) {
 	return tree.Deploy(context.Background(), tbdiff.NewReader(bytes.NewReader(stream)), rootfs.Options{})
 }
 
-// content is a payload for stream: the command before it is written with it.
+// content is the payload of the command before it.
 type content string
 
-// stream encodes commands, each FileCreate and FileDelta followed by its content.
-// Their sizes are filled in.
+// stream encodes commands; each FileCreate and FileDelta is followed by its content,
+// unless that is empty. Their sizes are filled in.
 func stream(t testing.TB, steps ...any) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tbdiff.NewWriter(&b)
 	for i, s := range steps {
+		// A file without content stands at the end or before another command.
+		var data content
+		if i+1 < len(steps) {
+			data, _ = steps[i+1].(content)
+		}
 		var err error
 		switch c := s.(type) {
 		case tbdiff.FileCreate:
-			data := steps[i+1].(content)
 			c.Size = uint32(len(data))
 			err = w.WriteData(c, strings.NewReader(string(data)))
 		case tbdiff.FileDelta:
-			data := steps[i+1].(content)
 			c.Size = uint32(len(data))
 			err = w.WriteData(c, strings.NewReader(string(data)))
 		case content:
@@ -216,4 +220,14 @@ func stream(t testing.TB, steps ...any) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// used gives the bytes in use of the filesystem that holds path.
+func used(t testing.TB, path string) int64 {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return int64(st.Blocks-st.Bfree) * st.Bsize
 }

@@ -60,7 +60,7 @@ func (t *trail) leave(mtime uint64) error {
 		return fmt.Errorf("%w: it leaves the top directory", tbdiff.ErrUnsafe)
 	}
 	if err := setHandleTime(t.here(), mtime); err != nil {
-		return fmt.Errorf("cannot set the time of directory: %w", err)
+		return fmt.Errorf("cannot set the time of directory: %w", explain(t.here(), "", err))
 	}
 	above := &t.levels[len(t.levels)-2]
 	if above.handle < 0 {
