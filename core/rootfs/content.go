@@ -40,60 +40,80 @@ func (d *deployment) writeData(handle int) error {
 	}
 }
 
-// copyRange appends a range of the file from at the position of to. The kernel
-// copies, and on a filesystem that can share extents between files it shares the
-// whole blocks of the range where the range keeps its alignment (copy_file_range(2)).
-func (d *deployment) copyRange(to, from int, start, length int64) error {
-	for clone := true; length > 0; {
-		var n int
-		var err error
-		if clone && length >= cloneFrom {
-			n, err = copyInKernel(to, from, start, length)
-			if clone = err == nil && n > 0; !clone {
-				n, err = 0, nil
-			}
-		} else {
-			n, err = d.copyPiece(to, from, start, length)
+// copyRange writes a range of the old file at the position of to, which is at. The
+// kernel does the copying, and where the filesystem can, it shares whole blocks
+// between the files instead (copy_file_range(2)). That takes a range that begins
+// with a block in both, so what is before the first common one is copied by hand.
+func (d *deployment) copyRange(to int, at int64, old *oldFile, start, length int64) error {
+	if length >= cloneFrom {
+		block := max(int64(old.stat.Blksize), 1)
+		var head int64
+		if start%block == at%block {
+			head = (block - start%block) % block
 		}
+		if err := d.copyByHand(to, old, start, head); err != nil {
+			return err
+		}
+		cloned, err := d.cloneRange(to, old, start+head, length-head)
 		if err != nil {
 			return err
 		}
+		start, length = start+head+cloned, length-head-cloned
+	}
+	return d.copyByHand(to, old, start, length)
+}
+
+// cloneRange has the kernel copy as much as it will, and says how much that was.
+// That it stops may only mean that it cannot copy between these two files: what is
+// left is copied by hand, where an error shows again.
+func (d *deployment) cloneRange(to int, old *oldFile, start, length int64) (int64, error) {
+	// Not all at once, so that cancelling does not wait long where it copies in fact.
+	const most = 256 << 20
+	var cloned int64
+	for cloned < length {
+		from := start + cloned
+		n, err := unix.CopyFileRange(old.handle, &from, to, nil, int(min(length-cloned, most)), 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			break
+		}
+		cloned += int64(n)
+		if err := d.kept(n); err != nil {
+			return cloned, err
+		}
+	}
+	return cloned, nil
+}
+
+func (d *deployment) copyByHand(to int, old *oldFile, start, length int64) error {
+	for end := start + length; start < end; {
+		piece := d.buffer[:min(end-start, int64(len(d.buffer)))]
+		n, err := unix.Pread(old.handle, piece, start)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("cannot read the old version of file: %w", err)
+		case n == 0:
+			return fmt.Errorf("%w: the old version of file became shorter", ErrOriginMismatch)
+		}
+		if err := writeAll(to, piece[:n]); err != nil {
+			return err
+		}
 		start += int64(n)
-		length -= int64(n)
-		d.stats.KeptBytes += int64(n)
-		if err := d.pause(); err != nil {
+		if err := d.kept(n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// copyInKernel copies up to length bytes. An error may only mean that this pair of
-// files cannot be copied this way.
-func copyInKernel(to, from int, start, length int64) (int, error) {
-	// Less than a gigabyte at a time, so that cancelling does not wait long where
-	// it has to copy in fact.
-	const most = 256 << 20
-	for {
-		n, err := unix.CopyFileRange(from, &start, to, nil, int(min(length, most)), 0)
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
-}
-
-func (d *deployment) copyPiece(to, from int, start, length int64) (int, error) {
-	piece := d.buffer[:min(length, int64(len(d.buffer)))]
-	n, err := unix.Pread(from, piece, start)
-	switch {
-	case errors.Is(err, unix.EINTR):
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("cannot read the old version of file: %w", err)
-	case n == 0:
-		return 0, fmt.Errorf("%w: the old version of file became shorter", ErrOriginMismatch)
-	}
-	return n, writeAll(to, piece[:n])
+// kept accounts for content that stays.
+func (d *deployment) kept(n int) error {
+	d.stats.KeptBytes += int64(n)
+	return d.pause()
 }
 
 // pause is called between pieces of content.

@@ -47,13 +47,13 @@ func (d *deployment) changeFile(c tbdiff.FileDelta) error {
 		return fmt.Errorf("cannot create the new version of file: %w", err)
 	}
 	defer f.discard()
-	if err := d.copyRange(f.handle, old.handle, 0, int64(c.Start)); err != nil {
+	if err := d.copyRange(f.handle, 0, old, 0, int64(c.Start)); err != nil {
 		return err
 	}
 	if err := d.writeData(f.handle); err != nil {
 		return err
 	}
-	if err := d.copyRange(f.handle, old.handle, int64(c.End), size-int64(c.End)); err != nil {
+	if err := d.copyRange(f.handle, int64(c.Start)+int64(c.Size), old, int64(c.End), size-int64(c.End)); err != nil {
 		return err
 	}
 	if err := d.finishFile(f, metadata{c.UID, c.GID, c.Mode, c.Mtime}); err != nil {

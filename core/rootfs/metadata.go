@@ -97,7 +97,7 @@ func (d *deployment) copyOfItsOwn(e *entry, name string) (*entry, error) {
 		return nil, err
 	}
 	defer f.discard()
-	if err := d.copyRange(f.handle, old.handle, 0, old.stat.Size); err != nil {
+	if err := d.copyRange(f.handle, 0, old, 0, old.stat.Size); err != nil {
 		return nil, err
 	}
 	m := metadata{uid: uint32(e.stat.Uid), gid: uint32(e.stat.Gid), mode: uint32(e.stat.Mode)}
