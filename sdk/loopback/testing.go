@@ -127,15 +127,17 @@ const isolated = "TBUPDATE_TEST_ISOLATED"
 //
 // Without the right to make a namespace the tests run where they are.
 func Main(m *testing.M) {
-	if os.Getenv(isolated) == "" {
-		isolate()
-	}
+	Isolate()
 	os.Exit(m.Run())
 }
 
-// isolate starts this program again, in the same process, in a new mount
-// namespace. It returns only when that is not possible.
-func isolate() {
+// Isolate is what Main does before it runs the tests, for a TestMain that has more
+// to do. It starts this program again, in the same process, in a new mount
+// namespace, and returns there; where that is not possible, here.
+func Isolate() {
+	if os.Getenv(isolated) != "" {
+		return
+	}
 	// unshare works on the calling thread; exec keeps that thread's namespace and
 	// ends all others.
 	runtime.LockOSThread()
