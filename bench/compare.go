@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"sort"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -15,10 +14,9 @@ import (
 type Measurement struct {
 	Command string    `json:"command"`
 	Seconds []float64 `json:"seconds"` // of each run, in the order they ran
-	// PeakBytes is the most memory that the command, or a child of it, had
-	// resident in any run. Linux counts what the process was before it executed
-	// the command as well, so this benchmark's own size is the least it can be.
-	PeakBytes int64 `json:"peak_bytes"`
+	// PeakBytes is the most memory that the program had resident, in the run
+	// that is not measured; 0 where the command is a shell with many children.
+	PeakBytes int64 `json:"peak_bytes,omitempty"`
 }
 
 // Median gives the middle run, in seconds.
@@ -55,6 +53,7 @@ func (c Comparison) Met() bool { return c.Ratio <= c.Bar }
 type side struct {
 	command []string
 	label   string
+	memory  bool                        // find out the peak of the command's memory
 	prepare func(context.Context) error // before each run, not measured
 	finish  func() error                // part of what is measured; nil for nothing
 }
@@ -88,7 +87,13 @@ func (s side) runInto(ctx context.Context, m *Measurement, warmUp bool) error {
 	command.Stderr = &stderr
 
 	start := time.Now()
-	err := command.Run()
+	err := command.Start()
+	if err == nil && warmUp && s.memory {
+		m.PeakBytes = watchMemory(command.Process.Pid)
+	}
+	if err == nil {
+		err = command.Wait()
+	}
 	if err == nil && s.finish != nil {
 		err = s.finish()
 	}
@@ -96,12 +101,8 @@ func (s side) runInto(ctx context.Context, m *Measurement, warmUp bool) error {
 	if err != nil {
 		return fmt.Errorf("cannot measure %q: %w: %s", s.label, err, strings.TrimSpace(stderr.String()))
 	}
-	if warmUp {
-		return nil
-	}
-	m.Seconds = append(m.Seconds, elapsed)
-	if usage, ok := command.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		m.PeakBytes = max(m.PeakBytes, usage.Maxrss*1024) // getrusage(2): ru_maxrss is in KiB
+	if !warmUp {
+		m.Seconds = append(m.Seconds, elapsed)
 	}
 	return nil
 }
@@ -111,6 +112,7 @@ func compareCreate(ctx context.Context, s settings, oldTree, newTree, stream str
 	ours := side{
 		command: []string{s.tbdiff, "create", "--format", "v0", "-o", stream, oldTree, newTree},
 		label:   fmt.Sprintf("tbdiff create %s %s", s.old, s.new),
+		memory:  true,
 		prepare: func(context.Context) error {
 			return ignoreMissing(os.Remove(stream))
 		},
@@ -132,6 +134,7 @@ func compareApply(ctx context.Context, s settings, v *volume, n news, stream str
 	ours := side{
 		command: []string{s.tbdiff, "apply", stream, v.target()},
 		label:   "tbdiff apply STREAM SNAPSHOT; syncfs",
+		memory:  true,
 		prepare: v.freshSnapshot,
 		finish:  v.flush,
 	}

@@ -64,7 +64,11 @@ func (r Report) Print(w io.Writer) {
 
 func row(m Measurement) string {
 	fastest, slowest := m.Spread()
-	return fmt.Sprintf("%s\t%.3f s\t%.3f s\t%.3f s\t%s", m.Command, m.Median(), fastest, slowest, megabytes(m.PeakBytes))
+	memory := ""
+	if m.PeakBytes > 0 {
+		memory = megabytes(m.PeakBytes)
+	}
+	return fmt.Sprintf("%s\t%.3f s\t%.3f s\t%.3f s\t%s", m.Command, m.Median(), fastest, slowest, memory)
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

@@ -110,7 +110,12 @@ func (v *volume) removeTarget(ctx context.Context) error {
 	if err := v.btrfs(ctx, "subvolume", "delete", v.target()); err != nil {
 		return err
 	}
-	return v.btrfs(ctx, "subvolume", "sync", v.directory)
+	// The cleaner is woken by the thread that commits transactions, which the
+	// ioctl behind "filesystem sync" wakes; by itself it would wait for 30 s.
+	if err := v.btrfs(ctx, "filesystem", "sync", v.directory); err != nil {
+		return err
+	}
+	return v.btrfs(ctx, "subvolume", "sync", "-s", "1", v.directory)
 }
 
 // flush makes durable all that was written to the volume.
