@@ -57,6 +57,16 @@ func decode(source io.Reader) ([]step, error) {
 	}
 }
 
+// skim reads a whole stream but for its payloads, and gives the error that ends it.
+func skim(stream []byte) error {
+	r := tbdiff.NewReader(bytes.NewReader(stream))
+	for {
+		if _, err := r.Next(); err != nil {
+			return err
+		}
+	}
+}
+
 // encode writes what decode gave.
 func encode(steps []step) ([]byte, error) {
 	var b bytes.Buffer
@@ -102,11 +112,11 @@ func TestVectorsCutAndExtended(t *testing.T) {
 	for name, stream := range vectors(t) {
 		t.Run(name, func(t *testing.T) {
 			for n := range stream {
-				if _, err := decode(bytes.NewReader(stream[:n])); !errors.Is(err, tbdiff.ErrTruncated) {
+				if err := skim(stream[:n]); !errors.Is(err, tbdiff.ErrTruncated) {
 					t.Fatalf("cut at byte %d: error is %v, want ErrTruncated", n, err)
 				}
 			}
-			if _, err := decode(bytes.NewReader(append(stream, 0))); !errors.Is(err, tbdiff.ErrMalformed) {
+			if err := skim(append(stream, 0)); !errors.Is(err, tbdiff.ErrMalformed) {
 				t.Errorf("with a byte behind: error is %v, want ErrMalformed", err)
 			}
 		})
