@@ -7,7 +7,7 @@ FUZZTIME = 30s
 TESTFLAGS = -timeout 20m
 
 # What tests, demonstration and checks run, by Debian package.
-PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk jq kmod mmdebstrap mount \
+PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod mmdebstrap mount \
            protobuf-compiler shellcheck syslinux-common util-linux zstd
 
 # Static programs without paths of the building machine in them.
@@ -21,7 +21,7 @@ PLUGINS      = $(foreach p,btrfs:fs zfs:fs extboot:boot flashkernel:boot,$(if $(
 plugin-name  = tbupdate-$(lastword $(subst :, ,$1))-$(firstword $(subst :, ,$1))
 LINKS        = $(if $(filter tbdiff,$(PROGRAMS)),tbdiff-create tbdiff-deploy)
 
-SCRIPTS = .ci/run demo/run demo/trees
+SCRIPTS = .ci/run demo/boot demo/run demo/trees
 
 .DELETE_ON_ERROR:
 .PHONY: help build install demo test test-full lint bench fuzz generate deps root clean distclean
@@ -48,7 +48,7 @@ build:
 # The updater refuses a plugin that others could write to: modes are set here and
 # do not depend on a umask.
 install: build
-	install -d -m 755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins
+	umask 022 && install -d -m 755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins
 	install -m 755 $(PROGRAMS:%=bin/%) $(DESTDIR)$(PREFIX)/bin/
 	$(foreach p,$(PLUGINS),install -m 755 bin/plugins/$(call plugin-name,$p) $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins/ && ) true
 	$(foreach l,$(LINKS),ln -sf tbdiff $(DESTDIR)$(PREFIX)/bin/$l && ) true
