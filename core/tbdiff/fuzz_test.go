@@ -14,7 +14,10 @@ import (
 // with commands that survive being written and read again.
 func FuzzReader(f *testing.F) {
 	for _, stream := range vectors(f) {
-		f.Add(stream)
+		// Long seeds keep the fuzzer busy with making them shorter.
+		if len(stream) < 4096 {
+			f.Add(stream)
+		}
 	}
 	for _, e := range every {
 		f.Add(e.raw)
