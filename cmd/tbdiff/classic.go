@@ -13,7 +13,7 @@ func classicCreate(ctx context.Context, s streams, args []string) int {
 		fmt.Fprintf(s.err, "Usage: %s OUTPUT SOURCE_DIR TARGET_DIR.\n", args[0])
 		return exitFailed
 	}
-	return classicStatus(report(s, create(ctx, s, args[1], args[2], args[3])))
+	return classicStatus(report(s, create(ctx, s, plainFile(args[1]), args[2], args[3])))
 }
 
 // classicDeploy is "tbdiff-deploy PATCH", as the C tool has it: it works in the
@@ -24,7 +24,7 @@ func classicDeploy(ctx context.Context, s streams, args []string) int {
 		fmt.Fprintf(s.out, "Usage: %s <patch-stream>\n", args[0])
 		return exitFailed
 	}
-	return classicStatus(report(s, apply(ctx, s, args[1], ".")))
+	return classicStatus(report(s, apply(ctx, s, plainFile(args[1]), ".")))
 }
 
 // classicStatus gives the status that scripts around the C tools know.
@@ -33,4 +33,13 @@ func classicStatus(status int) int {
 		return 0
 	}
 	return exitFailed
+}
+
+// plainFile names the same file for commands to which "-" is a standard stream: to
+// the C tools it is a name like any other.
+func plainFile(name string) string {
+	if name == "-" {
+		return "./-"
+	}
+	return name
 }

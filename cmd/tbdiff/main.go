@@ -12,6 +12,9 @@ import (
 	"syscall"
 )
 
+// version is set by the linker, from the state of the source tree.
+var version = "unknown"
+
 func main() {
 	os.Exit(run(os.Args))
 }

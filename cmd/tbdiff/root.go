@@ -21,6 +21,7 @@ func execute(ctx context.Context, s streams, args []string) int {
 		Use:           "tbdiff",
 		Short:         "Make, apply and explain tbdiff streams",
 		Long:          about,
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,

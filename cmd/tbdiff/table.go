@@ -27,7 +27,11 @@ func (a *account) print(w io.Writer) error {
 		fmt.Fprintln(t, "ACTION\tTYPE\tDATA\tPATH\tDETAILS")
 	}
 	for _, c := range a.changes {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", c.Action, typeWord(c.Kind), dataWord(c), plainPath(c.Path), details(c))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s", c.Action, typeWord(c.Kind), dataWord(c), plainPath(c.Path))
+		if words := details(c); words != "" {
+			fmt.Fprintf(t, "\t%s", words)
+		}
+		fmt.Fprintln(t)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -45,7 +45,7 @@ type Stats struct {
 // stream, which every deployer recognises as truncated. Where that cannot be taken
 // back, call Check first: it finds everything that Create refuses.
 func Create(ctx context.Context, w io.Writer, origin, target string, o Options) (Stats, error) {
-	c := &creator{stream: tbdiff.NewWriter(w), options: o}
+	c := &creator{ctx: ctx, stream: tbdiff.NewWriter(w), options: o}
 	c.stats.Commands = 1
 	err := walkBoth(ctx, origin, target, func(a, b *tree.Dir) error {
 		attributes, err := a.Xattrs()

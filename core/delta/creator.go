@@ -1,12 +1,15 @@
 package delta
 
 import (
+	"context"
+
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
 	"github.com/trebuchet-update/tbupdate/core/tree"
 )
 
 // creator writes the commands for the steps of a walk.
 type creator struct {
+	ctx     context.Context
 	stream  *tbdiff.Writer
 	options Options
 	stats   Stats

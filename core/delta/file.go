@@ -98,5 +98,5 @@ func (c *creator) writeData(command tbdiff.Command, n *tree.Node, start, end uin
 	defer f.Close()
 	c.stats.Commands++
 	c.stats.Data += end - start
-	return c.stream.WriteData(command, f.Section(start, end))
+	return c.stream.WriteData(command, f.Section(c.ctx, start, end))
 }

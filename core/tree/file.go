@@ -34,17 +34,21 @@ func (f *File) Load() error {
 // Section reads the content from start up to end, in bytes, which is at most the
 // size that the node has. A file that ends before that is a *ChangedError. At its
 // end the section checks that the file is still what it was when the walk came to
-// it, and gives a *ChangedError or io.EOF.
-func (f *File) Section(start, end uint64) io.Reader {
-	return &section{file: f, at: start, end: end}
+// it, and gives a *ChangedError or io.EOF. When ctx ends, so does reading.
+func (f *File) Section(ctx context.Context, start, end uint64) io.Reader {
+	return &section{ctx: ctx, file: f, at: start, end: end}
 }
 
 type section struct {
+	ctx     context.Context
 	file    *File
 	at, end uint64
 }
 
 func (s *section) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
 	if s.at == s.end {
 		if err := s.file.Verify(); err != nil {
 			return 0, err
