@@ -104,8 +104,8 @@ type KernelSet struct {
 // KernelFile is one file of a kernel set.
 type KernelFile struct {
 	Role   FileRole
-	Source string // path within the root tree
-	Target string // path within the boot filesystem; "" from Inspect
+	Source string // path within the root tree, relative: "boot/vmlinuz-6.1"
+	Target string // path within the boot filesystem, relative; "" from Inspect
 	Size   uint64
 	SHA256 string // lower-case hex; "" from Inspect
 }

@@ -129,6 +129,13 @@ type FS interface {
 	// Errors: ErrNotFound when what it pins is gone or is on another volume.
 	Booted(ctx context.Context, commandLine string) (Subvolume, error)
 
+	// MountLine gives the line of an fstab(5) that mounts this subvolume, writable,
+	// on a directory of a running system, whatever its name is by then. directory
+	// is an absolute path without blanks.
+	//
+	// Errors: ErrNotFound, ErrInvalid.
+	MountLine(ctx context.Context, id Identity, directory string) (string, error)
+
 	// StateDirectory gives the path of a writable directory on the volume, outside
 	// every subvolume that is snapshotted, where the updater keeps its journal. It
 	// exists after Prepare.
@@ -139,7 +146,8 @@ type FS interface {
 	// Changes calls emit for every path whose content or metadata differs between
 	// the read-only subvolumes a and b, in no particular order; a path may come
 	// more than once, and one that did not change may come too. It needs
-	// CapabilityChanges. Paths are relative and slash-separated.
+	// CapabilityChanges. Paths are relative and slash-separated. emit calls no
+	// method of the plugin: that would wait for Changes to end.
 	//
 	// Errors: ErrUnsupported without the capability or when a and b have no
 	// common history, and emit's own.

@@ -2,7 +2,7 @@
 // filesystem or boot loader.
 //
 // A plugin is a program that implements one of two contracts, FS or Boot, and
-// hands it to Serve. The updater starts it as a child process, speaks gRPC to
+// hands it to package serve. The updater starts it as a child process, speaks gRPC to
 // it (hashicorp/go-plugin), and stops it when the command is over.
 //
 // # Life cycle
@@ -10,9 +10,10 @@
 // The host calls Describe, then Configure once, then any number of the
 // contract's methods, one at a time, then Close. Describe may be called without
 // Configure (by "tbupdate plugins list"); every other method before Configure
-// returns ErrInvalid. When the host disappears, Serve lets the call that is
-// under way finish, calls Close and exits: a plugin is never stopped in the
-// middle of a change, and never outlives its host.
+// returns ErrInvalid. When the host disappears, package serve lets the call that
+// is under way finish, calls Close and exits: a plugin is never stopped in the
+// middle of a change, and never outlives its host. (A call that is still under
+// way ten minutes after that is cancelled; a minute later the process ends.)
 //
 // # What every method promises
 //
@@ -25,6 +26,7 @@
 //   - When the context is cancelled a method that only reads returns at once; one
 //     that changes something first brings it to one of the states above.
 //   - Nothing is printed on standard output. Standard error is the log.
+//   - Programs that a method started have ended when it returns.
 //
 // Data never goes through a plugin. Where the updater has to write into a tree,
 // the plugin hands back a path.

@@ -197,21 +197,30 @@ func keepDescriptors() error {
 // kills those that take too long, or all when the plugin had to be killed. They
 // are found as its process group.
 func (c *child) endHelpers() {
-	grace := time.After(helperGrace)
+	if c.helpersEnd(helperGrace, c.killed) {
+		return
+	}
+	_ = syscall.Kill(-c.pid, syscall.SIGKILL) // they ended in the meantime
+	c.helpersEnd(drainLimit, nil)
+}
+
+// helpersEnd waits until no helper is left and says whether that came about
+// within the limit and before stop was closed.
+func (c *child) helpersEnd(limit time.Duration, stop <-chan struct{}) bool {
+	over := time.After(limit)
 	for {
 		// The pid cannot belong to another group: the kernel gives it away
 		// again only after the last member is gone, and then in a cycle.
 		if err := syscall.Kill(-c.pid, 0); errors.Is(err, syscall.ESRCH) {
-			return
+			return true
 		}
 		select {
-		case <-c.killed:
-		case <-grace:
+		case <-stop:
+			return false
+		case <-over:
+			return false
 		case <-time.After(helperPoll):
-			continue
 		}
-		_ = syscall.Kill(-c.pid, syscall.SIGKILL) // gone in the meantime
-		return
 	}
 }
 

@@ -2,7 +2,9 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -34,6 +36,10 @@ func (c *child) diagnose(ctx context.Context, err error, timeout time.Duration) 
 	case ctx.Err() != nil:
 		return fmt.Errorf("was stopped while it started: %w", context.Cause(ctx))
 	case c.pid == 0:
+		var path *fs.PathError // its path is the descriptor's, which says nothing
+		if errors.As(err, &path) {
+			err = path.Err
+		}
 		return fmt.Errorf("cannot be executed: %w", err)
 	case line == "" && c.wasKilled():
 		return fmt.Errorf("was not ready within %s", timeout)

@@ -105,6 +105,14 @@ func (c *fsClient) Booted(ctx context.Context, commandLine string) (sdk.Subvolum
 	return answered(r, err)
 }
 
+func (c *fsClient) MountLine(ctx context.Context, id sdk.Identity, directory string) (string, error) {
+	r, err := c.client.MountLine(ctx, &pluginv1.MountLineRequest{Identity: []byte(id), Directory: []byte(directory)})
+	if err != nil {
+		return "", FromStatus(err)
+	}
+	return string(r.GetLine()), nil
+}
+
 func (c *fsClient) StateDirectory(ctx context.Context) (string, error) {
 	r, err := c.client.StateDirectory(ctx, &pluginv1.StateDirectoryRequest{})
 	if err != nil {

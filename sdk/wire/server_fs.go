@@ -121,6 +121,14 @@ func (s *fsServer) Booted(ctx context.Context, r *pluginv1.BootedRequest) (*plug
 	return &pluginv1.BootedResponse{Subvolume: toSubvolume(v)}, nil
 }
 
+func (s *fsServer) MountLine(ctx context.Context, r *pluginv1.MountLineRequest) (*pluginv1.MountLineResponse, error) {
+	line, err := s.fs.MountLine(ctx, sdk.Identity(r.GetIdentity()), string(r.GetDirectory()))
+	if err != nil {
+		return nil, ToStatus(err)
+	}
+	return &pluginv1.MountLineResponse{Line: []byte(line)}, nil
+}
+
 func (s *fsServer) StateDirectory(ctx context.Context, _ *pluginv1.StateDirectoryRequest) (*pluginv1.StateDirectoryResponse, error) {
 	path, err := s.fs.StateDirectory(ctx)
 	if err != nil {

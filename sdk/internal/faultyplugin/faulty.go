@@ -62,7 +62,9 @@ func (p *faulty) Describe(context.Context) (sdk.Description, error) {
 func (p *faulty) Configure(_ context.Context, setup sdk.Setup) error {
 	p.setup = setup
 	p.record("configure")
-	fmt.Println("a stray line on standard output")
+	if p.behaviour == "chatty" {
+		fmt.Println("a stray line on standard output")
+	}
 	if setup.Settings["device"] == "/dev/none" {
 		return sdk.Errorf(sdk.CodeNotFound, "open", "/dev/none", "no such device")
 	}
@@ -129,8 +131,7 @@ func (p *faulty) startHelper() {
 func (p *faulty) misbehave(ctx context.Context) error {
 	switch p.behaviour {
 	case "panics":
-		var m map[string]int
-		m["nothing"] = 1
+		panic("index out of cheese")
 	case "dies":
 		fmt.Fprintln(os.Stderr, "cannot go on")
 		os.Exit(5)

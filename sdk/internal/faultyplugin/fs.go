@@ -87,6 +87,13 @@ func (f *fs) KernelArguments(context.Context, sdk.Identity) ([]string, error) {
 
 func (f *fs) Booted(context.Context, string) (sdk.Subvolume, error) { return f.subvolume(), nil }
 
+func (f *fs) MountLine(context.Context, sdk.Identity, string) (string, error) {
+	if f.behaviour == "brokenmountline" {
+		return "none / tmpfs\nnone /etc tmpfs", nil
+	}
+	return "none /var none defaults 0 0", nil
+}
+
 func (f *fs) StateDirectory(context.Context) (string, error) {
 	if f.behaviour == "relativepath" {
 		return "state", nil

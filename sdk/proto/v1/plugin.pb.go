@@ -2764,6 +2764,102 @@ func (x *BootedResponse) GetSubvolume() *Subvolume {
 	return nil
 }
 
+type MountLineRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Directory     []byte                 `protobuf:"bytes,2,opt,name=directory,proto3" json:"directory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MountLineRequest) Reset() {
+	*x = MountLineRequest{}
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MountLineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MountLineRequest) ProtoMessage() {}
+
+func (x *MountLineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MountLineRequest.ProtoReflect.Descriptor instead.
+func (*MountLineRequest) Descriptor() ([]byte, []int) {
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *MountLineRequest) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *MountLineRequest) GetDirectory() []byte {
+	if x != nil {
+		return x.Directory
+	}
+	return nil
+}
+
+type MountLineResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Line          []byte                 `protobuf:"bytes,1,opt,name=line,proto3" json:"line,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MountLineResponse) Reset() {
+	*x = MountLineResponse{}
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MountLineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MountLineResponse) ProtoMessage() {}
+
+func (x *MountLineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MountLineResponse.ProtoReflect.Descriptor instead.
+func (*MountLineResponse) Descriptor() ([]byte, []int) {
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *MountLineResponse) GetLine() []byte {
+	if x != nil {
+		return x.Line
+	}
+	return nil
+}
+
 type StateDirectoryRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2772,7 +2868,7 @@ type StateDirectoryRequest struct {
 
 func (x *StateDirectoryRequest) Reset() {
 	*x = StateDirectoryRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[55]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2784,7 +2880,7 @@ func (x *StateDirectoryRequest) String() string {
 func (*StateDirectoryRequest) ProtoMessage() {}
 
 func (x *StateDirectoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[55]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2797,7 +2893,7 @@ func (x *StateDirectoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDirectoryRequest.ProtoReflect.Descriptor instead.
 func (*StateDirectoryRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{55}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{57}
 }
 
 type StateDirectoryResponse struct {
@@ -2809,7 +2905,7 @@ type StateDirectoryResponse struct {
 
 func (x *StateDirectoryResponse) Reset() {
 	*x = StateDirectoryResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[56]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +2917,7 @@ func (x *StateDirectoryResponse) String() string {
 func (*StateDirectoryResponse) ProtoMessage() {}
 
 func (x *StateDirectoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[56]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +2930,7 @@ func (x *StateDirectoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDirectoryResponse.ProtoReflect.Descriptor instead.
 func (*StateDirectoryResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{56}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *StateDirectoryResponse) GetPath() []byte {
@@ -2854,7 +2950,7 @@ type ChangesRequest struct {
 
 func (x *ChangesRequest) Reset() {
 	*x = ChangesRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[57]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +2962,7 @@ func (x *ChangesRequest) String() string {
 func (*ChangesRequest) ProtoMessage() {}
 
 func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[57]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +2975,7 @@ func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesRequest.ProtoReflect.Descriptor instead.
 func (*ChangesRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{57}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ChangesRequest) GetA() []byte {
@@ -2906,7 +3002,7 @@ type ChangesResponse struct {
 
 func (x *ChangesResponse) Reset() {
 	*x = ChangesResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[58]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3014,7 @@ func (x *ChangesResponse) String() string {
 func (*ChangesResponse) ProtoMessage() {}
 
 func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[58]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3027,7 @@ func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesResponse.ProtoReflect.Descriptor instead.
 func (*ChangesResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{58}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ChangesResponse) GetChanges() []*Change {
@@ -2950,7 +3046,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[59]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3058,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[59]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3071,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{59}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *InspectRequest) GetRoot() []byte {
@@ -2994,7 +3090,7 @@ type InspectResponse struct {
 
 func (x *InspectResponse) Reset() {
 	*x = InspectResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[60]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3102,7 @@ func (x *InspectResponse) String() string {
 func (*InspectResponse) ProtoMessage() {}
 
 func (x *InspectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[60]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3115,7 @@ func (x *InspectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectResponse.ProtoReflect.Descriptor instead.
 func (*InspectResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{60}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *InspectResponse) GetKernelSet() *KernelSet {
@@ -3037,7 +3133,7 @@ type RoomRequest struct {
 
 func (x *RoomRequest) Reset() {
 	*x = RoomRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[61]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3145,7 @@ func (x *RoomRequest) String() string {
 func (*RoomRequest) ProtoMessage() {}
 
 func (x *RoomRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[61]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3158,7 @@ func (x *RoomRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomRequest.ProtoReflect.Descriptor instead.
 func (*RoomRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{61}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{63}
 }
 
 type RoomResponse struct {
@@ -3074,7 +3170,7 @@ type RoomResponse struct {
 
 func (x *RoomResponse) Reset() {
 	*x = RoomResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[62]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3086,7 +3182,7 @@ func (x *RoomResponse) String() string {
 func (*RoomResponse) ProtoMessage() {}
 
 func (x *RoomResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[62]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3099,7 +3195,7 @@ func (x *RoomResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomResponse.ProtoReflect.Descriptor instead.
 func (*RoomResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{62}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RoomResponse) GetRoom() *Room {
@@ -3118,7 +3214,7 @@ type InstallRequest struct {
 
 func (x *InstallRequest) Reset() {
 	*x = InstallRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[63]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3130,7 +3226,7 @@ func (x *InstallRequest) String() string {
 func (*InstallRequest) ProtoMessage() {}
 
 func (x *InstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[63]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3143,7 +3239,7 @@ func (x *InstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallRequest.ProtoReflect.Descriptor instead.
 func (*InstallRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{63}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *InstallRequest) GetEntry() *Entry {
@@ -3162,7 +3258,7 @@ type InstallResponse struct {
 
 func (x *InstallResponse) Reset() {
 	*x = InstallResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[64]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3174,7 +3270,7 @@ func (x *InstallResponse) String() string {
 func (*InstallResponse) ProtoMessage() {}
 
 func (x *InstallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[64]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3187,7 +3283,7 @@ func (x *InstallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallResponse.ProtoReflect.Descriptor instead.
 func (*InstallResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{64}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *InstallResponse) GetKernelSet() *KernelSet {
@@ -3206,7 +3302,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[65]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3218,7 +3314,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[65]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3231,7 +3327,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{65}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RemoveRequest) GetId() string {
@@ -3249,7 +3345,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[66]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3357,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[66]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3370,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{66}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{68}
 }
 
 type ArmRequest struct {
@@ -3287,7 +3383,7 @@ type ArmRequest struct {
 
 func (x *ArmRequest) Reset() {
 	*x = ArmRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[67]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3299,7 +3395,7 @@ func (x *ArmRequest) String() string {
 func (*ArmRequest) ProtoMessage() {}
 
 func (x *ArmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[67]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3312,7 +3408,7 @@ func (x *ArmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArmRequest.ProtoReflect.Descriptor instead.
 func (*ArmRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{67}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ArmRequest) GetId() string {
@@ -3337,7 +3433,7 @@ type ArmResponse struct {
 
 func (x *ArmResponse) Reset() {
 	*x = ArmResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[68]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3349,7 +3445,7 @@ func (x *ArmResponse) String() string {
 func (*ArmResponse) ProtoMessage() {}
 
 func (x *ArmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[68]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3362,7 +3458,7 @@ func (x *ArmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArmResponse.ProtoReflect.Descriptor instead.
 func (*ArmResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{68}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{70}
 }
 
 type DisarmRequest struct {
@@ -3373,7 +3469,7 @@ type DisarmRequest struct {
 
 func (x *DisarmRequest) Reset() {
 	*x = DisarmRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[69]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3385,7 +3481,7 @@ func (x *DisarmRequest) String() string {
 func (*DisarmRequest) ProtoMessage() {}
 
 func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[69]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3398,7 +3494,7 @@ func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisarmRequest.ProtoReflect.Descriptor instead.
 func (*DisarmRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{69}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{71}
 }
 
 type DisarmResponse struct {
@@ -3409,7 +3505,7 @@ type DisarmResponse struct {
 
 func (x *DisarmResponse) Reset() {
 	*x = DisarmResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[70]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3421,7 +3517,7 @@ func (x *DisarmResponse) String() string {
 func (*DisarmResponse) ProtoMessage() {}
 
 func (x *DisarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[70]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3434,7 +3530,7 @@ func (x *DisarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisarmResponse.ProtoReflect.Descriptor instead.
 func (*DisarmResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{70}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{72}
 }
 
 type BootSetDefaultRequest struct {
@@ -3446,7 +3542,7 @@ type BootSetDefaultRequest struct {
 
 func (x *BootSetDefaultRequest) Reset() {
 	*x = BootSetDefaultRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[71]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3458,7 +3554,7 @@ func (x *BootSetDefaultRequest) String() string {
 func (*BootSetDefaultRequest) ProtoMessage() {}
 
 func (x *BootSetDefaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[71]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3471,7 +3567,7 @@ func (x *BootSetDefaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BootSetDefaultRequest.ProtoReflect.Descriptor instead.
 func (*BootSetDefaultRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{71}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *BootSetDefaultRequest) GetId() string {
@@ -3489,7 +3585,7 @@ type BootSetDefaultResponse struct {
 
 func (x *BootSetDefaultResponse) Reset() {
 	*x = BootSetDefaultResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[72]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3501,7 +3597,7 @@ func (x *BootSetDefaultResponse) String() string {
 func (*BootSetDefaultResponse) ProtoMessage() {}
 
 func (x *BootSetDefaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[72]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3514,7 +3610,7 @@ func (x *BootSetDefaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BootSetDefaultResponse.ProtoReflect.Descriptor instead.
 func (*BootSetDefaultResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{72}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{74}
 }
 
 type StateRequest struct {
@@ -3525,7 +3621,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[73]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3537,7 +3633,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[73]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3550,7 +3646,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{73}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{75}
 }
 
 type StateResponse struct {
@@ -3562,7 +3658,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[74]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3574,7 +3670,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[74]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3587,7 +3683,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{74}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *StateResponse) GetState() *BootState {
@@ -3606,7 +3702,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[75]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3618,7 +3714,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[75]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3631,7 +3727,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{75}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *VerifyRequest) GetId() string {
@@ -3649,7 +3745,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[76]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3661,7 +3757,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[76]
+	mi := &file_sdk_proto_v1_plugin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3674,7 +3770,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{76}
+	return file_sdk_proto_v1_plugin_proto_rawDescGZIP(), []int{78}
 }
 
 var File_sdk_proto_v1_plugin_proto protoreflect.FileDescriptor
@@ -3838,7 +3934,12 @@ const file_sdk_proto_v1_plugin_proto_rawDesc = "" +
 	"\rBootedRequest\x12!\n" +
 	"\fcommand_line\x18\x01 \x01(\fR\vcommandLine\"M\n" +
 	"\x0eBootedResponse\x12;\n" +
-	"\tsubvolume\x18\x01 \x01(\v2\x1d.tbupdate.plugin.v1.SubvolumeR\tsubvolume\"\x17\n" +
+	"\tsubvolume\x18\x01 \x01(\v2\x1d.tbupdate.plugin.v1.SubvolumeR\tsubvolume\"L\n" +
+	"\x10MountLineRequest\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x1c\n" +
+	"\tdirectory\x18\x02 \x01(\fR\tdirectory\"'\n" +
+	"\x11MountLineResponse\x12\x12\n" +
+	"\x04line\x18\x01 \x01(\fR\x04line\"\x17\n" +
 	"\x15StateDirectoryRequest\",\n" +
 	"\x16StateDirectoryResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\",\n" +
@@ -3884,7 +3985,7 @@ const file_sdk_proto_v1_plugin_proto_rawDesc = "" +
 	"\tConfigure\x12$.tbupdate.plugin.v1.ConfigureRequest\x1a%.tbupdate.plugin.v1.ConfigureResponse\"\x03\x90\x02\x02\x12Q\n" +
 	"\x05Check\x12 .tbupdate.plugin.v1.CheckRequest\x1a!.tbupdate.plugin.v1.CheckResponse\"\x03\x90\x02\x01\x12T\n" +
 	"\x06Cancel\x12!.tbupdate.plugin.v1.CancelRequest\x1a\".tbupdate.plugin.v1.CancelResponse\"\x03\x90\x02\x01\x12Q\n" +
-	"\x05Close\x12 .tbupdate.plugin.v1.CloseRequest\x1a!.tbupdate.plugin.v1.CloseResponse\"\x03\x90\x02\x022\xf8\v\n" +
+	"\x05Close\x12 .tbupdate.plugin.v1.CloseRequest\x1a!.tbupdate.plugin.v1.CloseResponse\"\x03\x90\x02\x022\xd7\f\n" +
 	"\x02FS\x12T\n" +
 	"\x06Volume\x12!.tbupdate.plugin.v1.VolumeRequest\x1a\".tbupdate.plugin.v1.VolumeResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\aPrepare\x12\".tbupdate.plugin.v1.PrepareRequest\x1a#.tbupdate.plugin.v1.PrepareResponse\"\x03\x90\x02\x02\x12N\n" +
@@ -3901,7 +4002,8 @@ const file_sdk_proto_v1_plugin_proto_rawDesc = "" +
 	"\n" +
 	"SetDefault\x12%.tbupdate.plugin.v1.SetDefaultRequest\x1a&.tbupdate.plugin.v1.SetDefaultResponse\"\x03\x90\x02\x02\x12o\n" +
 	"\x0fKernelArguments\x12*.tbupdate.plugin.v1.KernelArgumentsRequest\x1a+.tbupdate.plugin.v1.KernelArgumentsResponse\"\x03\x90\x02\x01\x12T\n" +
-	"\x06Booted\x12!.tbupdate.plugin.v1.BootedRequest\x1a\".tbupdate.plugin.v1.BootedResponse\"\x03\x90\x02\x01\x12l\n" +
+	"\x06Booted\x12!.tbupdate.plugin.v1.BootedRequest\x1a\".tbupdate.plugin.v1.BootedResponse\"\x03\x90\x02\x01\x12]\n" +
+	"\tMountLine\x12$.tbupdate.plugin.v1.MountLineRequest\x1a%.tbupdate.plugin.v1.MountLineResponse\"\x03\x90\x02\x01\x12l\n" +
 	"\x0eStateDirectory\x12).tbupdate.plugin.v1.StateDirectoryRequest\x1a*.tbupdate.plugin.v1.StateDirectoryResponse\"\x03\x90\x02\x01\x12Y\n" +
 	"\aChanges\x12\".tbupdate.plugin.v1.ChangesRequest\x1a#.tbupdate.plugin.v1.ChangesResponse\"\x03\x90\x02\x010\x012\x94\x06\n" +
 	"\x04Boot\x12W\n" +
@@ -3928,7 +4030,7 @@ func file_sdk_proto_v1_plugin_proto_rawDescGZIP() []byte {
 	return file_sdk_proto_v1_plugin_proto_rawDescData
 }
 
-var file_sdk_proto_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
+var file_sdk_proto_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_sdk_proto_v1_plugin_proto_goTypes = []any{
 	(*Error)(nil),                   // 0: tbupdate.plugin.v1.Error
 	(*Description)(nil),             // 1: tbupdate.plugin.v1.Description
@@ -3985,33 +4087,35 @@ var file_sdk_proto_v1_plugin_proto_goTypes = []any{
 	(*KernelArgumentsResponse)(nil), // 52: tbupdate.plugin.v1.KernelArgumentsResponse
 	(*BootedRequest)(nil),           // 53: tbupdate.plugin.v1.BootedRequest
 	(*BootedResponse)(nil),          // 54: tbupdate.plugin.v1.BootedResponse
-	(*StateDirectoryRequest)(nil),   // 55: tbupdate.plugin.v1.StateDirectoryRequest
-	(*StateDirectoryResponse)(nil),  // 56: tbupdate.plugin.v1.StateDirectoryResponse
-	(*ChangesRequest)(nil),          // 57: tbupdate.plugin.v1.ChangesRequest
-	(*ChangesResponse)(nil),         // 58: tbupdate.plugin.v1.ChangesResponse
-	(*InspectRequest)(nil),          // 59: tbupdate.plugin.v1.InspectRequest
-	(*InspectResponse)(nil),         // 60: tbupdate.plugin.v1.InspectResponse
-	(*RoomRequest)(nil),             // 61: tbupdate.plugin.v1.RoomRequest
-	(*RoomResponse)(nil),            // 62: tbupdate.plugin.v1.RoomResponse
-	(*InstallRequest)(nil),          // 63: tbupdate.plugin.v1.InstallRequest
-	(*InstallResponse)(nil),         // 64: tbupdate.plugin.v1.InstallResponse
-	(*RemoveRequest)(nil),           // 65: tbupdate.plugin.v1.RemoveRequest
-	(*RemoveResponse)(nil),          // 66: tbupdate.plugin.v1.RemoveResponse
-	(*ArmRequest)(nil),              // 67: tbupdate.plugin.v1.ArmRequest
-	(*ArmResponse)(nil),             // 68: tbupdate.plugin.v1.ArmResponse
-	(*DisarmRequest)(nil),           // 69: tbupdate.plugin.v1.DisarmRequest
-	(*DisarmResponse)(nil),          // 70: tbupdate.plugin.v1.DisarmResponse
-	(*BootSetDefaultRequest)(nil),   // 71: tbupdate.plugin.v1.BootSetDefaultRequest
-	(*BootSetDefaultResponse)(nil),  // 72: tbupdate.plugin.v1.BootSetDefaultResponse
-	(*StateRequest)(nil),            // 73: tbupdate.plugin.v1.StateRequest
-	(*StateResponse)(nil),           // 74: tbupdate.plugin.v1.StateResponse
-	(*VerifyRequest)(nil),           // 75: tbupdate.plugin.v1.VerifyRequest
-	(*VerifyResponse)(nil),          // 76: tbupdate.plugin.v1.VerifyResponse
-	nil,                             // 77: tbupdate.plugin.v1.Setup.SettingsEntry
+	(*MountLineRequest)(nil),        // 55: tbupdate.plugin.v1.MountLineRequest
+	(*MountLineResponse)(nil),       // 56: tbupdate.plugin.v1.MountLineResponse
+	(*StateDirectoryRequest)(nil),   // 57: tbupdate.plugin.v1.StateDirectoryRequest
+	(*StateDirectoryResponse)(nil),  // 58: tbupdate.plugin.v1.StateDirectoryResponse
+	(*ChangesRequest)(nil),          // 59: tbupdate.plugin.v1.ChangesRequest
+	(*ChangesResponse)(nil),         // 60: tbupdate.plugin.v1.ChangesResponse
+	(*InspectRequest)(nil),          // 61: tbupdate.plugin.v1.InspectRequest
+	(*InspectResponse)(nil),         // 62: tbupdate.plugin.v1.InspectResponse
+	(*RoomRequest)(nil),             // 63: tbupdate.plugin.v1.RoomRequest
+	(*RoomResponse)(nil),            // 64: tbupdate.plugin.v1.RoomResponse
+	(*InstallRequest)(nil),          // 65: tbupdate.plugin.v1.InstallRequest
+	(*InstallResponse)(nil),         // 66: tbupdate.plugin.v1.InstallResponse
+	(*RemoveRequest)(nil),           // 67: tbupdate.plugin.v1.RemoveRequest
+	(*RemoveResponse)(nil),          // 68: tbupdate.plugin.v1.RemoveResponse
+	(*ArmRequest)(nil),              // 69: tbupdate.plugin.v1.ArmRequest
+	(*ArmResponse)(nil),             // 70: tbupdate.plugin.v1.ArmResponse
+	(*DisarmRequest)(nil),           // 71: tbupdate.plugin.v1.DisarmRequest
+	(*DisarmResponse)(nil),          // 72: tbupdate.plugin.v1.DisarmResponse
+	(*BootSetDefaultRequest)(nil),   // 73: tbupdate.plugin.v1.BootSetDefaultRequest
+	(*BootSetDefaultResponse)(nil),  // 74: tbupdate.plugin.v1.BootSetDefaultResponse
+	(*StateRequest)(nil),            // 75: tbupdate.plugin.v1.StateRequest
+	(*StateResponse)(nil),           // 76: tbupdate.plugin.v1.StateResponse
+	(*VerifyRequest)(nil),           // 77: tbupdate.plugin.v1.VerifyRequest
+	(*VerifyResponse)(nil),          // 78: tbupdate.plugin.v1.VerifyResponse
+	nil,                             // 79: tbupdate.plugin.v1.Setup.SettingsEntry
 }
 var file_sdk_proto_v1_plugin_proto_depIdxs = []int32{
 	2,  // 0: tbupdate.plugin.v1.Description.keys:type_name -> tbupdate.plugin.v1.Key
-	77, // 1: tbupdate.plugin.v1.Setup.settings:type_name -> tbupdate.plugin.v1.Setup.SettingsEntry
+	79, // 1: tbupdate.plugin.v1.Setup.settings:type_name -> tbupdate.plugin.v1.Setup.SettingsEntry
 	7,  // 2: tbupdate.plugin.v1.Subvolume.created:type_name -> tbupdate.plugin.v1.Time
 	11, // 3: tbupdate.plugin.v1.KernelSet.files:type_name -> tbupdate.plugin.v1.KernelFile
 	14, // 4: tbupdate.plugin.v1.BootState.entries:type_name -> tbupdate.plugin.v1.InstalledEntry
@@ -4052,50 +4156,52 @@ var file_sdk_proto_v1_plugin_proto_depIdxs = []int32{
 	49, // 39: tbupdate.plugin.v1.FS.SetDefault:input_type -> tbupdate.plugin.v1.SetDefaultRequest
 	51, // 40: tbupdate.plugin.v1.FS.KernelArguments:input_type -> tbupdate.plugin.v1.KernelArgumentsRequest
 	53, // 41: tbupdate.plugin.v1.FS.Booted:input_type -> tbupdate.plugin.v1.BootedRequest
-	55, // 42: tbupdate.plugin.v1.FS.StateDirectory:input_type -> tbupdate.plugin.v1.StateDirectoryRequest
-	57, // 43: tbupdate.plugin.v1.FS.Changes:input_type -> tbupdate.plugin.v1.ChangesRequest
-	59, // 44: tbupdate.plugin.v1.Boot.Inspect:input_type -> tbupdate.plugin.v1.InspectRequest
-	61, // 45: tbupdate.plugin.v1.Boot.Room:input_type -> tbupdate.plugin.v1.RoomRequest
-	63, // 46: tbupdate.plugin.v1.Boot.Install:input_type -> tbupdate.plugin.v1.InstallRequest
-	65, // 47: tbupdate.plugin.v1.Boot.Remove:input_type -> tbupdate.plugin.v1.RemoveRequest
-	67, // 48: tbupdate.plugin.v1.Boot.Arm:input_type -> tbupdate.plugin.v1.ArmRequest
-	69, // 49: tbupdate.plugin.v1.Boot.Disarm:input_type -> tbupdate.plugin.v1.DisarmRequest
-	71, // 50: tbupdate.plugin.v1.Boot.SetDefault:input_type -> tbupdate.plugin.v1.BootSetDefaultRequest
-	73, // 51: tbupdate.plugin.v1.Boot.State:input_type -> tbupdate.plugin.v1.StateRequest
-	75, // 52: tbupdate.plugin.v1.Boot.Verify:input_type -> tbupdate.plugin.v1.VerifyRequest
-	16, // 53: tbupdate.plugin.v1.Plugin.Describe:output_type -> tbupdate.plugin.v1.DescribeResponse
-	18, // 54: tbupdate.plugin.v1.Plugin.Configure:output_type -> tbupdate.plugin.v1.ConfigureResponse
-	20, // 55: tbupdate.plugin.v1.Plugin.Check:output_type -> tbupdate.plugin.v1.CheckResponse
-	22, // 56: tbupdate.plugin.v1.Plugin.Cancel:output_type -> tbupdate.plugin.v1.CancelResponse
-	24, // 57: tbupdate.plugin.v1.Plugin.Close:output_type -> tbupdate.plugin.v1.CloseResponse
-	26, // 58: tbupdate.plugin.v1.FS.Volume:output_type -> tbupdate.plugin.v1.VolumeResponse
-	28, // 59: tbupdate.plugin.v1.FS.Prepare:output_type -> tbupdate.plugin.v1.PrepareResponse
-	30, // 60: tbupdate.plugin.v1.FS.List:output_type -> tbupdate.plugin.v1.ListResponse
-	32, // 61: tbupdate.plugin.v1.FS.Lookup:output_type -> tbupdate.plugin.v1.LookupResponse
-	34, // 62: tbupdate.plugin.v1.FS.Get:output_type -> tbupdate.plugin.v1.GetResponse
-	36, // 63: tbupdate.plugin.v1.FS.Snapshot:output_type -> tbupdate.plugin.v1.SnapshotResponse
-	38, // 64: tbupdate.plugin.v1.FS.Rename:output_type -> tbupdate.plugin.v1.RenameResponse
-	40, // 65: tbupdate.plugin.v1.FS.Exchange:output_type -> tbupdate.plugin.v1.ExchangeResponse
-	42, // 66: tbupdate.plugin.v1.FS.Delete:output_type -> tbupdate.plugin.v1.DeleteResponse
-	44, // 67: tbupdate.plugin.v1.FS.Seal:output_type -> tbupdate.plugin.v1.SealResponse
-	46, // 68: tbupdate.plugin.v1.FS.Flush:output_type -> tbupdate.plugin.v1.FlushResponse
-	48, // 69: tbupdate.plugin.v1.FS.Default:output_type -> tbupdate.plugin.v1.DefaultResponse
-	50, // 70: tbupdate.plugin.v1.FS.SetDefault:output_type -> tbupdate.plugin.v1.SetDefaultResponse
-	52, // 71: tbupdate.plugin.v1.FS.KernelArguments:output_type -> tbupdate.plugin.v1.KernelArgumentsResponse
-	54, // 72: tbupdate.plugin.v1.FS.Booted:output_type -> tbupdate.plugin.v1.BootedResponse
-	56, // 73: tbupdate.plugin.v1.FS.StateDirectory:output_type -> tbupdate.plugin.v1.StateDirectoryResponse
-	58, // 74: tbupdate.plugin.v1.FS.Changes:output_type -> tbupdate.plugin.v1.ChangesResponse
-	60, // 75: tbupdate.plugin.v1.Boot.Inspect:output_type -> tbupdate.plugin.v1.InspectResponse
-	62, // 76: tbupdate.plugin.v1.Boot.Room:output_type -> tbupdate.plugin.v1.RoomResponse
-	64, // 77: tbupdate.plugin.v1.Boot.Install:output_type -> tbupdate.plugin.v1.InstallResponse
-	66, // 78: tbupdate.plugin.v1.Boot.Remove:output_type -> tbupdate.plugin.v1.RemoveResponse
-	68, // 79: tbupdate.plugin.v1.Boot.Arm:output_type -> tbupdate.plugin.v1.ArmResponse
-	70, // 80: tbupdate.plugin.v1.Boot.Disarm:output_type -> tbupdate.plugin.v1.DisarmResponse
-	72, // 81: tbupdate.plugin.v1.Boot.SetDefault:output_type -> tbupdate.plugin.v1.BootSetDefaultResponse
-	74, // 82: tbupdate.plugin.v1.Boot.State:output_type -> tbupdate.plugin.v1.StateResponse
-	76, // 83: tbupdate.plugin.v1.Boot.Verify:output_type -> tbupdate.plugin.v1.VerifyResponse
-	53, // [53:84] is the sub-list for method output_type
-	22, // [22:53] is the sub-list for method input_type
+	55, // 42: tbupdate.plugin.v1.FS.MountLine:input_type -> tbupdate.plugin.v1.MountLineRequest
+	57, // 43: tbupdate.plugin.v1.FS.StateDirectory:input_type -> tbupdate.plugin.v1.StateDirectoryRequest
+	59, // 44: tbupdate.plugin.v1.FS.Changes:input_type -> tbupdate.plugin.v1.ChangesRequest
+	61, // 45: tbupdate.plugin.v1.Boot.Inspect:input_type -> tbupdate.plugin.v1.InspectRequest
+	63, // 46: tbupdate.plugin.v1.Boot.Room:input_type -> tbupdate.plugin.v1.RoomRequest
+	65, // 47: tbupdate.plugin.v1.Boot.Install:input_type -> tbupdate.plugin.v1.InstallRequest
+	67, // 48: tbupdate.plugin.v1.Boot.Remove:input_type -> tbupdate.plugin.v1.RemoveRequest
+	69, // 49: tbupdate.plugin.v1.Boot.Arm:input_type -> tbupdate.plugin.v1.ArmRequest
+	71, // 50: tbupdate.plugin.v1.Boot.Disarm:input_type -> tbupdate.plugin.v1.DisarmRequest
+	73, // 51: tbupdate.plugin.v1.Boot.SetDefault:input_type -> tbupdate.plugin.v1.BootSetDefaultRequest
+	75, // 52: tbupdate.plugin.v1.Boot.State:input_type -> tbupdate.plugin.v1.StateRequest
+	77, // 53: tbupdate.plugin.v1.Boot.Verify:input_type -> tbupdate.plugin.v1.VerifyRequest
+	16, // 54: tbupdate.plugin.v1.Plugin.Describe:output_type -> tbupdate.plugin.v1.DescribeResponse
+	18, // 55: tbupdate.plugin.v1.Plugin.Configure:output_type -> tbupdate.plugin.v1.ConfigureResponse
+	20, // 56: tbupdate.plugin.v1.Plugin.Check:output_type -> tbupdate.plugin.v1.CheckResponse
+	22, // 57: tbupdate.plugin.v1.Plugin.Cancel:output_type -> tbupdate.plugin.v1.CancelResponse
+	24, // 58: tbupdate.plugin.v1.Plugin.Close:output_type -> tbupdate.plugin.v1.CloseResponse
+	26, // 59: tbupdate.plugin.v1.FS.Volume:output_type -> tbupdate.plugin.v1.VolumeResponse
+	28, // 60: tbupdate.plugin.v1.FS.Prepare:output_type -> tbupdate.plugin.v1.PrepareResponse
+	30, // 61: tbupdate.plugin.v1.FS.List:output_type -> tbupdate.plugin.v1.ListResponse
+	32, // 62: tbupdate.plugin.v1.FS.Lookup:output_type -> tbupdate.plugin.v1.LookupResponse
+	34, // 63: tbupdate.plugin.v1.FS.Get:output_type -> tbupdate.plugin.v1.GetResponse
+	36, // 64: tbupdate.plugin.v1.FS.Snapshot:output_type -> tbupdate.plugin.v1.SnapshotResponse
+	38, // 65: tbupdate.plugin.v1.FS.Rename:output_type -> tbupdate.plugin.v1.RenameResponse
+	40, // 66: tbupdate.plugin.v1.FS.Exchange:output_type -> tbupdate.plugin.v1.ExchangeResponse
+	42, // 67: tbupdate.plugin.v1.FS.Delete:output_type -> tbupdate.plugin.v1.DeleteResponse
+	44, // 68: tbupdate.plugin.v1.FS.Seal:output_type -> tbupdate.plugin.v1.SealResponse
+	46, // 69: tbupdate.plugin.v1.FS.Flush:output_type -> tbupdate.plugin.v1.FlushResponse
+	48, // 70: tbupdate.plugin.v1.FS.Default:output_type -> tbupdate.plugin.v1.DefaultResponse
+	50, // 71: tbupdate.plugin.v1.FS.SetDefault:output_type -> tbupdate.plugin.v1.SetDefaultResponse
+	52, // 72: tbupdate.plugin.v1.FS.KernelArguments:output_type -> tbupdate.plugin.v1.KernelArgumentsResponse
+	54, // 73: tbupdate.plugin.v1.FS.Booted:output_type -> tbupdate.plugin.v1.BootedResponse
+	56, // 74: tbupdate.plugin.v1.FS.MountLine:output_type -> tbupdate.plugin.v1.MountLineResponse
+	58, // 75: tbupdate.plugin.v1.FS.StateDirectory:output_type -> tbupdate.plugin.v1.StateDirectoryResponse
+	60, // 76: tbupdate.plugin.v1.FS.Changes:output_type -> tbupdate.plugin.v1.ChangesResponse
+	62, // 77: tbupdate.plugin.v1.Boot.Inspect:output_type -> tbupdate.plugin.v1.InspectResponse
+	64, // 78: tbupdate.plugin.v1.Boot.Room:output_type -> tbupdate.plugin.v1.RoomResponse
+	66, // 79: tbupdate.plugin.v1.Boot.Install:output_type -> tbupdate.plugin.v1.InstallResponse
+	68, // 80: tbupdate.plugin.v1.Boot.Remove:output_type -> tbupdate.plugin.v1.RemoveResponse
+	70, // 81: tbupdate.plugin.v1.Boot.Arm:output_type -> tbupdate.plugin.v1.ArmResponse
+	72, // 82: tbupdate.plugin.v1.Boot.Disarm:output_type -> tbupdate.plugin.v1.DisarmResponse
+	74, // 83: tbupdate.plugin.v1.Boot.SetDefault:output_type -> tbupdate.plugin.v1.BootSetDefaultResponse
+	76, // 84: tbupdate.plugin.v1.Boot.State:output_type -> tbupdate.plugin.v1.StateResponse
+	78, // 85: tbupdate.plugin.v1.Boot.Verify:output_type -> tbupdate.plugin.v1.VerifyResponse
+	54, // [54:86] is the sub-list for method output_type
+	22, // [22:54] is the sub-list for method input_type
 	22, // [22:22] is the sub-list for extension type_name
 	22, // [22:22] is the sub-list for extension extendee
 	0,  // [0:22] is the sub-list for field type_name
@@ -4112,7 +4218,7 @@ func file_sdk_proto_v1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sdk_proto_v1_plugin_proto_rawDesc), len(file_sdk_proto_v1_plugin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   78,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -316,6 +316,7 @@ const (
 	FS_SetDefault_FullMethodName      = "/tbupdate.plugin.v1.FS/SetDefault"
 	FS_KernelArguments_FullMethodName = "/tbupdate.plugin.v1.FS/KernelArguments"
 	FS_Booted_FullMethodName          = "/tbupdate.plugin.v1.FS/Booted"
+	FS_MountLine_FullMethodName       = "/tbupdate.plugin.v1.FS/MountLine"
 	FS_StateDirectory_FullMethodName  = "/tbupdate.plugin.v1.FS/StateDirectory"
 	FS_Changes_FullMethodName         = "/tbupdate.plugin.v1.FS/Changes"
 )
@@ -341,6 +342,7 @@ type FSClient interface {
 	SetDefault(ctx context.Context, in *SetDefaultRequest, opts ...grpc.CallOption) (*SetDefaultResponse, error)
 	KernelArguments(ctx context.Context, in *KernelArgumentsRequest, opts ...grpc.CallOption) (*KernelArgumentsResponse, error)
 	Booted(ctx context.Context, in *BootedRequest, opts ...grpc.CallOption) (*BootedResponse, error)
+	MountLine(ctx context.Context, in *MountLineRequest, opts ...grpc.CallOption) (*MountLineResponse, error)
 	StateDirectory(ctx context.Context, in *StateDirectoryRequest, opts ...grpc.CallOption) (*StateDirectoryResponse, error)
 	Changes(ctx context.Context, in *ChangesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ChangesResponse], error)
 }
@@ -503,6 +505,16 @@ func (c *fSClient) Booted(ctx context.Context, in *BootedRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *fSClient) MountLine(ctx context.Context, in *MountLineRequest, opts ...grpc.CallOption) (*MountLineResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MountLineResponse)
+	err := c.cc.Invoke(ctx, FS_MountLine_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *fSClient) StateDirectory(ctx context.Context, in *StateDirectoryRequest, opts ...grpc.CallOption) (*StateDirectoryResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StateDirectoryResponse)
@@ -553,6 +565,7 @@ type FSServer interface {
 	SetDefault(context.Context, *SetDefaultRequest) (*SetDefaultResponse, error)
 	KernelArguments(context.Context, *KernelArgumentsRequest) (*KernelArgumentsResponse, error)
 	Booted(context.Context, *BootedRequest) (*BootedResponse, error)
+	MountLine(context.Context, *MountLineRequest) (*MountLineResponse, error)
 	StateDirectory(context.Context, *StateDirectoryRequest) (*StateDirectoryResponse, error)
 	Changes(*ChangesRequest, grpc.ServerStreamingServer[ChangesResponse]) error
 	mustEmbedUnimplementedFSServer()
@@ -609,6 +622,9 @@ func (UnimplementedFSServer) KernelArguments(context.Context, *KernelArgumentsRe
 }
 func (UnimplementedFSServer) Booted(context.Context, *BootedRequest) (*BootedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Booted not implemented")
+}
+func (UnimplementedFSServer) MountLine(context.Context, *MountLineRequest) (*MountLineResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MountLine not implemented")
 }
 func (UnimplementedFSServer) StateDirectory(context.Context, *StateDirectoryRequest) (*StateDirectoryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StateDirectory not implemented")
@@ -907,6 +923,24 @@ func _FS_Booted_Handler(srv interface{}, ctx context.Context, dec func(interface
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FS_MountLine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MountLineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FSServer).MountLine(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FS_MountLine_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FSServer).MountLine(ctx, req.(*MountLineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _FS_StateDirectory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StateDirectoryRequest)
 	if err := dec(in); err != nil {
@@ -1002,6 +1036,10 @@ var FS_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Booted",
 			Handler:    _FS_Booted_Handler,
+		},
+		{
+			MethodName: "MountLine",
+			Handler:    _FS_MountLine_Handler,
 		},
 		{
 			MethodName: "StateDirectory",
