@@ -40,6 +40,11 @@ require (
 	honnef.co/go/tools v0.8.2 // indirect
 )
 
+ignore (
+	./bin
+	./build
+)
+
 tool (
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	google.golang.org/protobuf/cmd/protoc-gen-go

@@ -130,6 +130,7 @@ const (
 	Rollback OperationKind = "rollback"  // an operator goes back to a good generation
 	FallBack OperationKind = "fall-back" // a trial failed or was given up
 	Collect  OperationKind = "collect"
+	Repair   OperationKind = "repair" // something else moved the names of the layout
 )
 
 // Operation is the record of a change in flight. It is written before the first
@@ -146,7 +147,15 @@ type Operation struct {
 	// Before and After are the roles that undoing and finishing lead to.
 	Before Roles `json:"before"`
 	After  Roles `json:"after"`
-	// Reason is why a fall-back happens.
+	// DefaultRoot is what the default subvolume was before init, when there were
+	// no roles yet.
+	DefaultRoot sdk.Identity `json:"default_root,omitempty"`
+	// Adopted is true when init makes an existing snapshots/root the
+	// generation's writable copy, so that undoing must not delete it.
+	Adopted bool `json:"adopted,omitempty"`
+	// State names the subvolumes that init split off for state directories.
+	State []string `json:"state,omitempty"`
+	// Reason is why a fall-back or a repair happens.
 	Reason string `json:"reason,omitempty"`
 }
 

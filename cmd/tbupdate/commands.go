@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trebuchet-update/tbupdate/core/config"
+	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/core/source"
+	"github.com/trebuchet-update/tbupdate/core/update"
+	"github.com/trebuchet-update/tbupdate/sdk"
+)
+
+func (p *program) initCommand() *cobra.Command {
+	var options update.InitOptions
+	command := &cobra.Command{
+		Use:   "init",
+		Short: "Take an installed system into the layout; repeatable, never destroys",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return p.withMachine(c.Context(), func(ctx context.Context, m *update.Machine, _ *config.Config) error {
+				done, err := m.Init(ctx, options)
+				if err != nil {
+					return err
+				}
+				return p.printInit(done)
+			})
+		},
+	}
+	command.Flags().StringVar(&options.Version, "version", "", "`VERSION` of the installed system (default: from its os-release)")
+	command.Flags().StringVar(&options.From, "from", "", "`SUBVOLUME` that holds the installed system (default: what was booted)")
+	command.Flags().StringSliceVar(&options.State, "state", nil, "`DIR,…` that move into subvolumes of their own, with their fstab lines; offline only")
+	return command
+}
+
+func (p *program) applyCommand() *cobra.Command {
+	var options update.ApplyOptions
+	var noReboot bool
+	command := &cobra.Command{
+		Use:   "apply SOURCE",
+		Short: "Install an update beside the running system and try it at the next boot",
+		Long: `SOURCE is a file, - for standard input, or an http(s) address. A bare tbdiff
+stream, which nobody has signed, needs --allow-unsigned.`,
+		Args: usage(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, arguments []string) error {
+			return p.withMachine(c.Context(), func(ctx context.Context, m *update.Machine, settings *config.Config) error {
+				payload, err := source.Open(ctx, arguments[0], p.stdin)
+				if err != nil {
+					return &update.Error{Class: update.Failed, Err: err, State: "Nothing was changed."}
+				}
+				defer payload.Close()
+				done, err := m.Apply(ctx, payload, options)
+				if err != nil {
+					return err
+				}
+				reboot := !options.DryRun && !noReboot && m.Live() && settings.Update.Reboot == config.RebootNow
+				if err := p.printApply(done, options.DryRun, reboot); err != nil {
+					return err
+				}
+				if reboot {
+					return rebootMachine(ctx)
+				}
+				return nil
+			})
+		},
+	}
+	command.Flags().BoolVar(&noReboot, "no-reboot", false, "leave the reboot to the operator")
+	command.Flags().BoolVar(&options.DryRun, "dry-run", false, "check the machine and the whole payload, and change nothing")
+	command.Flags().BoolVar(&options.AllowUnsigned, "allow-unsigned", false, "accept a bare tbdiff stream")
+	command.Flags().StringVar(&options.Version, "version", "", "`VERSION` that a bare stream leads to (default: from the new os-release)")
+	command.Flags().StringVar(&options.Origin, "origin", "", "`DIGEST` that the current tree must have for a bare stream")
+	command.Flags().StringVar(&options.Result, "result", "", "`DIGEST` that the new tree must have")
+	return command
+}
+
+func (p *program) statusCommand() *cobra.Command {
+	return p.simpleCommand("status", "Show what runs, what boots next, what is on trial, all generations and roles",
+		func(ctx context.Context, m *update.Machine) error {
+			status, err := m.Status(ctx)
+			if err != nil {
+				return err
+			}
+			return p.printStatus(status)
+		})
+}
+
+func (p *program) confirmCommand() *cobra.Command {
+	return p.simpleCommand("confirm", "Make the running trial the default",
+		func(ctx context.Context, m *update.Machine) error {
+			done, err := m.Confirm(ctx)
+			if err != nil {
+				return err
+			}
+			return p.printConfirm(done)
+		})
+}
+
+func (p *program) rollbackCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "rollback [GENERATION]",
+		Short: "Go back to previous (or to a retained generation) at the next boot",
+		Args:  usage(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, arguments []string) error {
+			return p.withMachine(c.Context(), func(ctx context.Context, m *update.Machine, _ *config.Config) error {
+				target := generation.ID("")
+				if len(arguments) == 1 {
+					target = generation.ID(arguments[0])
+				}
+				done, err := m.Rollback(ctx, target)
+				if err != nil {
+					return err
+				}
+				return p.printRollback(done)
+			})
+		},
+	}
+	return command
+}
+
+func (p *program) recoverCommand() *cobra.Command {
+	return p.simpleCommand("recover", "Run at boot: judge the boot, finish or undo what was in flight",
+		func(ctx context.Context, m *update.Machine) error {
+			done, err := m.Recover(ctx)
+			if err != nil {
+				return err
+			}
+			return p.printRecover(done)
+		})
+}
+
+func (p *program) historyCommand() *cobra.Command {
+	return p.simpleCommand("history", "Show what was tried when, with what result and why",
+		func(ctx context.Context, m *update.Machine) error {
+			events, err := m.History(ctx)
+			if err != nil {
+				return err
+			}
+			return p.printHistory(events)
+		})
+}
+
+func (p *program) checkCommand() *cobra.Command {
+	return p.simpleCommand("check", "Can this machine be updated and rolled back? Exits 1 on a blocking finding",
+		func(ctx context.Context, m *update.Machine) error {
+			findings, err := m.Check(ctx)
+			if err != nil {
+				return err
+			}
+			if err := p.printCheck(findings); err != nil {
+				return err
+			}
+			for _, f := range findings {
+				if f.Severity == sdk.SeverityBlocking {
+					return findingsError{}
+				}
+			}
+			return nil
+		})
+}
+
+func (p *program) collectCommand() *cobra.Command {
+	return p.simpleCommand("gc", "Remove generations beyond what the configuration keeps",
+		func(ctx context.Context, m *update.Machine) error {
+			done, err := m.Collect(ctx)
+			if err != nil {
+				return err
+			}
+			return p.printCollect(done)
+		})
+}
+
+// simpleCommand makes a command without arguments and flags of its own.
+func (p *program) simpleCommand(name, short string, act func(context.Context, *update.Machine) error) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, Args: usage(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return p.withMachine(c.Context(), func(ctx context.Context, m *update.Machine, _ *config.Config) error {
+				return act(ctx, m)
+			})
+		},
+	}
+}
+
+func (p *program) pluginsCommand() *cobra.Command {
+	command := &cobra.Command{Use: "plugins", Short: "List or check plugins", Args: usage(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return usageError{fmt.Errorf("say which: plugins list, or plugins check PROGRAM")}
+		}}
+	command.AddCommand(
+		&cobra.Command{Use: "list", Short: "Show the plugins of this machine", Args: usage(cobra.NoArgs),
+			RunE: func(c *cobra.Command, _ []string) error { return p.listPlugins(c.Context()) }},
+		&cobra.Command{Use: "check PROGRAM", Short: "Start a plugin program and see whether it speaks the contract", Args: usage(cobra.ExactArgs(1)),
+			RunE: func(c *cobra.Command, arguments []string) error { return p.checkPlugin(c.Context(), arguments[0]) }},
+	)
+	return command
+}

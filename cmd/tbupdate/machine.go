@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/trebuchet-update/tbupdate/core/config"
+	"github.com/trebuchet-update/tbupdate/core/pluginhost"
+	"github.com/trebuchet-update/tbupdate/core/update"
+	"github.com/trebuchet-update/tbupdate/sdk"
+)
+
+// Places on a machine.
+const (
+	bootedCommandLine = "/proc/cmdline"
+	bootIDFile        = "/proc/sys/kernel/random/boot_id"
+	runDirectory      = "/run/tbupdate"
+)
+
+// withMachine starts the plugins, hands the machine to act, and stops the plugins
+// again, whatever happens.
+func (p *program) withMachine(ctx context.Context, act func(context.Context, *update.Machine, *config.Config) error) (err error) {
+	settings, err := p.loadConfig()
+	if err != nil {
+		return err
+	}
+	machine, err := p.describeMachine(settings)
+	if err != nil {
+		return err
+	}
+	run, err := newRunDirectory()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(run)
+
+	filesystem, err := p.startPlugin(ctx, settings, sdk.KindFS, machine, run)
+	if err != nil {
+		return err
+	}
+	defer func() { err = filesystem.stop(ctx, err) }()
+	loader, err := p.startPlugin(ctx, settings, sdk.KindBoot, machine, run)
+	if err != nil {
+		return err
+	}
+	defer func() { err = loader.stop(ctx, err) }()
+	machine.FS, machine.FSPlugin = filesystem.process.FS(), filesystem.description
+	machine.Boot, machine.BootPlugin = loader.process.Boot(), loader.description
+	return act(ctx, machine, settings)
+}
+
+// loadConfig reads the configuration and applies the flags that override it.
+func (p *program) loadConfig() (*config.Config, error) {
+	path := p.flags.config
+	if path == "" {
+		path = config.DefaultPath
+	}
+	settings, err := config.Load(path, p.flags.config != "")
+	if err != nil {
+		return nil, err
+	}
+	// The settings of one plugin mean nothing to another.
+	if p.flags.fs != "" && p.flags.fs != settings.FS.Plugin {
+		settings.FS = config.Backend{Plugin: p.flags.fs}
+	}
+	if p.flags.boot != "" && p.flags.boot != settings.Boot.Plugin {
+		settings.Boot.Backend = config.Backend{Plugin: p.flags.boot}
+	}
+	for _, missing := range []struct{ name, flag, plugin string }{
+		{"filesystem", "fs", settings.FS.Plugin}, {"boot loader", "boot", settings.Boot.Plugin},
+	} {
+		if missing.plugin == "" {
+			return nil, usageError{fmt.Errorf("no %s plugin is chosen: say which in [%s] of %s, or with --%s NAME", missing.name, missing.flag, path, missing.flag)}
+		}
+	}
+	return settings, nil
+}
+
+// describeMachine gathers what is known of the machine before any plugin runs.
+func (p *program) describeMachine(settings *config.Config) (*update.Machine, error) {
+	source := p.flags.commandLine
+	if source == "" {
+		source = bootedCommandLine
+	}
+	commandLine, err := os.ReadFile(source)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("cannot read the kernel command line: %w", err)}
+	}
+	machine := &update.Machine{
+		CommandLine: strings.TrimSpace(string(commandLine)),
+		Reporter:    p.newReporter(),
+		Now:         p.now,
+		Policy: update.Policy{
+			Tries: settings.Update.Tries, Keep: settings.Update.Keep,
+			Arguments: settings.Boot.Arguments, TrialArguments: settings.Boot.TrialArguments,
+		},
+	}
+	if p.flags.commandLine == "" {
+		id, err := os.ReadFile(bootIDFile)
+		if err != nil {
+			return nil, fmt.Errorf("cannot tell this boot from others: %w", err)
+		}
+		machine.BootID = strings.TrimSpace(string(id))
+	}
+	return machine, nil
+}
+
+// newRunDirectory makes a directory of this process's own for sockets and mounts.
+func newRunDirectory() (string, error) {
+	if err := os.MkdirAll(runDirectory, 0o700); err != nil {
+		return "", fmt.Errorf("cannot make a place for mounts: %w", err)
+	}
+	directory, err := os.MkdirTemp(runDirectory, fmt.Sprintf("%d-", os.Getpid()))
+	if err != nil {
+		return "", fmt.Errorf("cannot make a place for mounts: %w", err)
+	}
+	return directory, nil
+}
+
+// plugin is one that runs.
+type plugin struct {
+	process     *pluginhost.Process
+	description sdk.Description
+}
+
+// stop ends the plugin and adds what that brings to light to err. Also after a
+// signal the plugin has to be told to clear up.
+func (p *plugin) stop(ctx context.Context, err error) error {
+	stopped := p.process.Stop(context.WithoutCancel(ctx))
+	var failure *pluginhost.Error
+	if err != nil && errors.As(stopped, &failure) {
+		return err // it says already what became of the plugin
+	}
+	return errors.Join(err, stopped)
+}
+
+// startPlugin starts the configured plugin of a kind and hands it its settings.
+func (p *program) startPlugin(ctx context.Context, settings *config.Config, kind sdk.Kind, machine *update.Machine, run string) (_ *plugin, err error) {
+	chosen := settings.FS
+	if kind == sdk.KindBoot {
+		chosen = settings.Boot.Backend
+	}
+	process, err := pluginhost.Start(ctx, pluginhost.Spec{
+		Kind: kind, Name: chosen.Plugin, SHA256: chosen.SHA256, Directories: pluginDirectories(settings),
+		RunDirectory: run, Log: p.pluginLog(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	started := &plugin{process: process}
+	defer func() {
+		if err != nil {
+			err = started.stop(ctx, err)
+		}
+	}()
+	if started.description, err = process.Describe(ctx); err != nil {
+		return nil, err
+	}
+	values, err := settings.Settings(string(kind), started.description.Keys)
+	if err != nil {
+		return nil, err
+	}
+	err = process.Configure(ctx, sdk.Setup{
+		Settings: values, CommandLine: machine.CommandLine, Live: machine.Live(), RunDirectory: run,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open what the %s plugin works on: %w", chosen.Plugin, err)
+	}
+	return started, nil
+}
+
+// pluginDirectories are the configured ones, else those of the installation that
+// this program belongs to and the standard ones.
+func pluginDirectories(settings *config.Config) []string {
+	if settings.Plugins.Dirs != nil {
+		return settings.Plugins.Dirs
+	}
+	var directories []string
+	if self, err := os.Executable(); err == nil {
+		bin := filepath.Dir(self)
+		directories = append(directories, filepath.Join(bin, "plugins"), filepath.Join(filepath.Dir(bin), "lib/tbupdate/plugins"))
+	}
+	for _, standard := range []string{"/usr/lib/tbupdate/plugins", "/usr/local/lib/tbupdate/plugins"} {
+		if len(directories) < 2 || directories[1] != standard {
+			directories = append(directories, standard)
+		}
+	}
+	return directories
+}
+
+// pluginLog prints what plugins log only where it was asked for; errors come back
+// with the plugin's last words anyhow.
+func (p *program) pluginLog() io.Writer {
+	if p.flags.verbose {
+		return p.stderr
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/sdk"
+)
+
+// failedPolicy says what collecting does with generations that failed.
+type failedPolicy bool
+
+const (
+	keepFailed failedPolicy = true  // the latest stays, as evidence
+	dropFailed failedPolicy = false // all go, to make room; their records stay
+)
+
+// Collected says what Collect removed.
+type Collected struct {
+	Removed []generation.Generation
+}
+
+// Collect removes the generations beyond what the configuration keeps: the trees
+// and the kernel set of each together.
+func (m *Machine) Collect(ctx context.Context) (*Collected, error) {
+	s, err := m.begin(ctx)
+	if err != nil {
+		return nil, explain(err, nothingChanged)
+	}
+	defer s.end()
+	if op := s.journal.Operation; op != nil {
+		return nil, &Error{Class: Unclear, State: nothingChanged,
+			Err: fmt.Errorf("cannot remove old generations: an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)}
+	}
+	before := s.present()
+	if err := s.collect(ctx, keepFailed); err != nil {
+		return nil, explain(fmt.Errorf("cannot remove old generations: %w", err), "What was removed before stays removed; what runs and what boots next was not touched.")
+	}
+	collected := &Collected{}
+	for _, g := range before {
+		if have := s.journal.Find(g.ID); have == nil || !have.Present() {
+			collected.Removed = append(collected.Removed, g)
+		}
+	}
+	return collected, nil
+}
+
+// present lists the generations whose trees are there.
+func (s *session) present() []generation.Generation {
+	var all []generation.Generation
+	for _, g := range s.journal.Generations {
+		if g.Pristine != "" || g.Root != "" {
+			all = append(all, g)
+		}
+	}
+	return all
+}
+
+// hasFailedTrees reports whether failed generations take up room.
+func (s *session) hasFailedTrees() bool {
+	for _, g := range s.present() {
+		if g.State == generation.Failed {
+			return true
+		}
+	}
+	return false
+}
+
+// collect removes what surplus lists.
+func (s *session) collect(ctx context.Context, failed failedPolicy) error {
+	surplus, err := s.surplus(ctx, failed)
+	if err != nil {
+		return err
+	}
+	for _, id := range surplus {
+		if err := s.collectOne(ctx, *s.journal.Find(id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// surplus lists the generations that may go, oldest first. What runs, what boots
+// next, what boots by default and what is on trial is never among them.
+func (s *session) surplus(ctx context.Context, failed failedPolicy) ([]generation.ID, error) {
+	booted, _, err := s.booted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keep := map[generation.ID]bool{s.journal.Roles.Root: true, s.journal.Roles.Current: true, s.journal.Default: true}
+	if booted != nil {
+		keep[booted.ID] = true
+	}
+	if s.journal.Trial != nil {
+		keep[s.journal.Trial.ID] = true
+		keep[s.journal.Trial.Before.Previous] = true
+	}
+	present := s.present()
+	s.keepGood(keep, present)
+	if failed == keepFailed {
+		for i := len(present) - 1; i >= 0; i-- {
+			if present[i].State == generation.Failed {
+				keep[present[i].ID] = true
+				break
+			}
+		}
+	}
+	var surplus []generation.ID
+	for _, g := range present {
+		if !keep[g.ID] {
+			surplus = append(surplus, g.ID)
+		}
+	}
+	return surplus, nil
+}
+
+// keepGood adds good generations to keep, previous first and then the newest,
+// until there are as many as the configuration asks for.
+func (s *session) keepGood(keep map[generation.ID]bool, present []generation.Generation) {
+	good := 0
+	for _, g := range present {
+		if keep[g.ID] && g.State == generation.Good {
+			good++
+		}
+	}
+	candidates := []generation.ID{s.journal.Roles.Previous}
+	for i := len(present) - 1; i >= 0; i-- {
+		if present[i].State == generation.Good {
+			candidates = append(candidates, present[i].ID)
+		}
+	}
+	for _, id := range candidates {
+		if id != "" && !keep[id] && good < s.Policy.Keep {
+			keep[id] = true
+			good++
+		}
+	}
+}
+
+// collectOne removes one generation, as an operation of its own.
+func (s *session) collectOne(ctx context.Context, g generation.Generation) error {
+	err := s.startOperation(generation.Operation{
+		Kind: generation.Collect, Generation: g, Before: s.journal.Roles, After: withoutPrevious(s.journal.Roles, g.ID),
+	})
+	if err != nil {
+		return err
+	}
+	return s.finishCollect(ctx)
+}
+
+// withoutPrevious gives the roles after generation id is gone.
+func withoutPrevious(roles generation.Roles, id generation.ID) generation.Roles {
+	if roles.Previous == id {
+		roles.Previous = ""
+	}
+	return roles
+}
+
+// finishCollect takes the steps of removing the generation in flight, from
+// wherever it was cut short.
+func (s *session) finishCollect(ctx context.Context) error {
+	op := s.journal.Operation
+	err := s.step(ctx, stepPrevious, func(ctx context.Context) error {
+		if op.After.Previous == op.Before.Previous {
+			return nil
+		}
+		return s.arrangeCopy(ctx, generation.PreviousName, op.After.Previous)
+	})
+	if err == nil {
+		s.journal.Roles = op.After
+		err = s.removeGeneration(ctx, &op.Generation)
+	}
+	if errors.Is(err, sdk.ErrBusy) {
+		// Somebody's data may be in it (nested subvolumes): it stays, the update
+		// does not depend on it.
+		s.Reporter.Message(err.Error())
+		s.journal.Put(op.Generation)
+		return s.finish(ctx, generation.ResultFailed, err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	if op.Generation.State == generation.Failed {
+		s.journal.Put(op.Generation) // the record stays: its bundle is not tried again
+	} else {
+		s.forget(op.Generation.ID)
+	}
+	return s.finish(ctx, generation.ResultDone, "")
+}

@@ -1,0 +1,70 @@
+package update
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/trebuchet-update/tbupdate/core/generation"
+)
+
+// Confirmed says what Confirm did.
+type Confirmed struct {
+	// Generation is the one that is good now; nil when nothing was on trial.
+	Generation *generation.Generation
+}
+
+// Confirm makes the running trial the permanent default, and removes what the
+// configuration does not keep. With nothing on trial it does nothing.
+func (m *Machine) Confirm(ctx context.Context) (*Confirmed, error) {
+	s, err := m.begin(ctx)
+	if err != nil {
+		return nil, explain(err, nothingChanged)
+	}
+	defer s.end()
+	if op := s.journal.Operation; op != nil {
+		return nil, &Error{Class: Unclear, State: nothingChanged,
+			Err: fmt.Errorf("cannot confirm: an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)}
+	}
+	if s.journal.Trial == nil {
+		return &Confirmed{}, nil
+	}
+	booted, subvolume, err := s.booted(ctx)
+	if err != nil {
+		return nil, explain(err, nothingChanged)
+	}
+	id := s.journal.Trial.ID
+	if booted == nil || booted.ID != id {
+		return nil, &Error{Class: Failed, State: nothingChanged,
+			Err: fmt.Errorf("cannot confirm generation %s: it is not what runs (that is %s)", id, describe(subvolume))}
+	}
+	g := *s.journal.Find(id)
+	if err := s.startOperation(generation.Operation{Kind: generation.Confirm, Generation: g, Before: s.journal.Roles, After: s.journal.Roles}); err != nil {
+		return nil, explain(fmt.Errorf("cannot confirm generation %s: %w", id, err), nothingChanged)
+	}
+	if err := s.finishConfirm(ctx); err != nil {
+		return nil, explain(fmt.Errorf("cannot confirm generation %s: %w", id, err), `It is still on trial; run "tbupdate recover" and confirm again.`)
+	}
+	if err := s.collect(ctx, keepFailed); err != nil {
+		s.Reporter.Message(fmt.Sprintf("old generations were not removed: %v", err))
+	}
+	return &Confirmed{Generation: s.journal.Find(id)}, nil
+}
+
+// finishConfirm takes the steps of confirming the generation in flight. The switch
+// is the boot loader's write; a crash before it leaves the trial as it was, a crash
+// after it a machine that boots the new pair, which Recover then records as good.
+func (s *session) finishConfirm(ctx context.Context) error {
+	op := s.journal.Operation
+	err := s.step(ctx, stepSwitch, func(ctx context.Context) error {
+		return s.Boot.SetDefault(context.WithoutCancel(ctx), string(op.Generation.ID))
+	})
+	if err != nil {
+		return err
+	}
+	op.Generation.State = generation.Good
+	op.Generation.ConfirmedAt = s.Now().UTC()
+	s.journal.Put(op.Generation)
+	s.journal.Default = op.Generation.ID
+	s.journal.Trial = nil
+	return s.finish(context.WithoutCancel(ctx), generation.ResultDone, "")
+}

@@ -1,0 +1,87 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"github.com/trebuchet-update/tbupdate/core/pluginhost"
+	"github.com/trebuchet-update/tbupdate/core/rootfs"
+	"github.com/trebuchet-update/tbupdate/core/tbdiff"
+	"github.com/trebuchet-update/tbupdate/sdk"
+)
+
+// Class says what kind of failure it is; the command line turns it into an exit
+// code.
+type Class int
+
+// The classes, in the order of the exit codes of the command line.
+const (
+	Failed     Class = iota + 1 // the machine is as before
+	Usage                       // wrong parameters or configuration
+	Refused                     // the bundle is not for this machine, or not to be trusted
+	NoRoom                      // on the volume or in /boot
+	BadPlugin                   // a plugin is missing, died, hung or lied
+	Unclear                     // the state needs recover, or cannot be judged
+	InProgress                  // another update is in progress
+)
+
+// Error is a failure as the operator sees it.
+type Error struct {
+	Class Class
+	// Err is one sentence: what was being done, to what, why it stopped.
+	Err error
+	// State is one sentence: what state the machine is in now.
+	State string
+}
+
+// Error gives the first sentence.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Sentences about the machine's state.
+const (
+	nothingChanged = "Nothing was changed."
+	undone         = "The update was undone; the machine is as before."
+	needsRecover   = `The machine still boots what it booted before, but the update could not be undone; run "tbupdate recover".`
+)
+
+// classify finds the class of an error that came from below.
+func classify(err error) Class {
+	var e *Error
+	var plugin *pluginhost.Error
+	switch {
+	case errors.As(err, &e):
+		return e.Class
+	case errors.As(err, &plugin):
+		return BadPlugin
+	case errors.Is(err, sdk.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return NoRoom
+	case errors.Is(err, tbdiff.ErrMalformed), errors.Is(err, tbdiff.ErrTruncated), errors.Is(err, tbdiff.ErrUnsafe),
+		errors.Is(err, rootfs.ErrOriginMismatch), errors.Is(err, sdk.ErrNoKernel):
+		return Refused
+	}
+	return Failed
+}
+
+// explain gives err a class and says what state the machine is in. An *Error that
+// already has both is returned as it is.
+func explain(err error, state string) error {
+	var e *Error
+	if err == nil || errors.As(err, &e) && e.State != "" {
+		return err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, sdk.ErrCancelled) {
+		err = interruptedError{err}
+	}
+	return &Error{Class: classify(err), Err: err, State: state}
+}
+
+// interruptedError says that the operator stopped it, whatever the place where it
+// was noticed calls it.
+type interruptedError struct{ cause error }
+
+func (e interruptedError) Error() string { return "interrupted by a signal: " + e.cause.Error() }
+func (e interruptedError) Unwrap() error { return e.cause }

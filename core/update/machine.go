@@ -1,0 +1,167 @@
+// Package update is the workflow: it takes an installed system into the layout,
+// applies updates, confirms them, rolls back, recovers after a crash, collects what
+// is no longer needed, and says how things stand.
+//
+// It is policy only. What a snapshot is, and how a boot loader is told what to
+// boot, is the business of the two plugins behind sdk.FS and sdk.Boot; what goes
+// into a tree is written by package rootfs.
+//
+// # How a crash is survived
+//
+// Every operation is a list of steps. The journal names the step that is about to
+// be taken before it is taken; every step can be repeated, and undone. Up to the
+// last step nothing has changed for the next boot: the loader's default is the old
+// pair of kernel and root, pinned by the root's identity, whatever names move
+// meanwhile. The last step is one write of the boot loader, the switch. After a
+// crash, Recover asks the boot loader whether the switch was made: if so it
+// finishes the operation, if not it undoes it.
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/sdk"
+)
+
+// Machine is one machine, or the disks of one, with all that the workflow needs.
+type Machine struct {
+	FS         sdk.FS
+	Boot       sdk.Boot
+	FSPlugin   sdk.Description
+	BootPlugin sdk.Description
+	Policy     Policy
+
+	// CommandLine is the kernel command line that says what was booted.
+	CommandLine string
+	// BootID tells one boot of this machine from another (the kernel's
+	// random/boot_id). It is "" when the disks are not those that the running
+	// system was booted from.
+	BootID string
+
+	Reporter Reporter
+	Now      func() time.Time
+}
+
+// Live reports whether the disks are those that the running system was booted
+// from.
+func (m *Machine) Live() bool { return m.BootID != "" }
+
+// Policy is what the operator configured.
+type Policy struct {
+	Tries int // boots that a trial gets, at least 1
+	Keep  int // good generations to keep, the running one counted, at least 1
+	// Arguments are the kernel arguments of every generation, without those that
+	// pin the root; nil takes them from the new tree or from what was booted.
+	Arguments *string
+	// TrialArguments are added for a trial boot only.
+	TrialArguments string
+}
+
+// Reporter is told what happens, as it happens.
+type Reporter interface {
+	// Step is called three times for each step: when its intent is in the
+	// journal, when it was acted out, and when its result is in the journal.
+	Step(kind generation.OperationKind, step Step, phase Phase)
+	// Progress says how many bytes of the payload were read; total is -1 when it
+	// is not known.
+	Progress(read, total int64)
+	// Message is a sentence for people.
+	Message(text string)
+}
+
+// Phase is how far a step has come.
+type Phase string
+
+// The phases of a step.
+const (
+	Intended Phase = "intended"
+	Acted    Phase = "acted"
+	Recorded Phase = "recorded"
+)
+
+// session is the journal, opened for one command.
+type session struct {
+	*Machine
+	store   *generation.Store
+	journal *generation.Journal
+	lock    *generation.Lock
+}
+
+// open reads the journal without the right to change anything.
+func (m *Machine) open(ctx context.Context) (*session, error) {
+	directory, err := m.FS.StateDirectory(ctx)
+	if errors.Is(err, sdk.ErrNotFound) {
+		return nil, &Error{Class: Unclear, Err: fmt.Errorf("cannot find the updater's state on %s: the system was not taken into the layout; run \"tbupdate init\"", m.FSPlugin.Name), State: nothingChanged}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the state directory: %w", err)
+	}
+	store := generation.NewStore(directory)
+	journal, err := store.Load()
+	if err != nil {
+		return nil, &Error{Class: Unclear, Err: err, State: nothingChanged}
+	}
+	return &session{Machine: m, store: store, journal: journal}, nil
+}
+
+// begin takes the lock and reads the journal.
+func (m *Machine) begin(ctx context.Context) (*session, error) {
+	directory, err := m.FS.StateDirectory(ctx)
+	if err == nil {
+		lock, err := generation.NewStore(directory).Lock()
+		if errors.Is(err, generation.ErrLocked) {
+			return nil, &Error{Class: InProgress, Err: err, State: "It goes on undisturbed; nothing was changed by this command."}
+		}
+		if err != nil {
+			return nil, err
+		}
+		s, err := m.open(ctx)
+		if err != nil {
+			return nil, errors.Join(err, lock.Unlock())
+		}
+		s.lock = lock
+		return s, nil
+	}
+	return m.open(ctx) // says what is wrong
+}
+
+// end gives the lock back.
+func (s *session) end() {
+	if s.lock != nil {
+		_ = s.lock.Unlock()
+	}
+}
+
+// save writes the journal.
+func (s *session) save() error { return s.store.Save(s.journal) }
+
+// booted gives the generation whose writable copy was booted, nil when what was
+// booted is none of ours, and the subvolume itself.
+func (s *session) booted(ctx context.Context) (*generation.Generation, sdk.Subvolume, error) {
+	subvolume, err := s.FS.Booted(ctx, s.CommandLine)
+	if err != nil {
+		return nil, sdk.Subvolume{}, &Error{Class: Unclear, Err: fmt.Errorf("cannot tell what was booted: %w", err), State: nothingChanged}
+	}
+	g := s.journal.FindRoot(subvolume.Identity)
+	named := argumentValue(s.CommandLine, generationArgument)
+	if g != nil && named != "" && named != string(g.ID) {
+		return nil, subvolume, &Error{Class: Unclear, State: nothingChanged,
+			Err: fmt.Errorf("cannot judge what was booted: the kernel is that of generation %s and the root that of generation %s", named, g.ID)}
+	}
+	return g, subvolume, nil
+}
+
+// record adds an event to the history. A history that cannot be written is
+// reported and stops nothing.
+func (s *session) record(kind generation.OperationKind, g generation.Generation, result, reason string) {
+	err := s.store.AppendEvent(generation.Event{
+		Time: s.Now().UTC(), Kind: kind, Generation: g.ID, Version: g.Version, Result: result, Reason: reason,
+	})
+	if err != nil {
+		s.Reporter.Message(err.Error())
+	}
+}

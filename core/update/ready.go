@@ -1,0 +1,175 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/core/source"
+	"github.com/trebuchet-update/tbupdate/core/tree"
+	"github.com/trebuchet-update/tbupdate/sdk"
+)
+
+// metadataReserve is the room that snapshots, renames and the journal need beside
+// the payload, in bytes.
+const metadataReserve = 16 << 20
+
+// checkReady refuses an update, before anything is changed, for which the machine
+// is not ready.
+func (s *session) checkReady(ctx context.Context, payload *source.Source, options ApplyOptions) error {
+	if err := s.checkLoader(ctx); err != nil {
+		return err
+	}
+	current, err := s.currentTree(ctx)
+	if err != nil {
+		return err
+	}
+	if options.Origin != "" {
+		if err := s.checkOrigin(ctx, current, options.Origin); err != nil {
+			return err
+		}
+	}
+	return s.checkRoom(ctx, current, payload.Size)
+}
+
+// checkIdle makes sure that nothing is in flight and nothing waits for a judgement.
+func (s *session) checkIdle(ctx context.Context) error {
+	if op := s.journal.Operation; op != nil {
+		return &Error{Class: Unclear, Err: fmt.Errorf("an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)}
+	}
+	if s.journal.Roles.Root == "" {
+		return &Error{Class: Unclear, Err: errors.New("the system was not taken into the layout; run \"tbupdate init\"")}
+	}
+	booted, subvolume, err := s.booted(ctx)
+	if err != nil {
+		return err
+	}
+	if trial := s.journal.Trial; trial != nil {
+		if booted != nil && booted.ID == trial.ID {
+			return fmt.Errorf("generation %s is on trial; confirm it or roll it back first", trial.ID)
+		}
+		return fmt.Errorf("generation %s is armed for a trial; reboot, or take it back with \"tbupdate rollback\"", trial.ID)
+	}
+	if booted == nil {
+		return &Error{Class: Unclear, Err: fmt.Errorf("the system runs from %s, which is no generation; reboot first", describe(subvolume))}
+	}
+	if booted.ID != s.journal.Roles.Root {
+		return fmt.Errorf("generation %s runs and %s is to boot next; reboot first", booted.ID, s.journal.Roles.Root)
+	}
+	return nil
+}
+
+// describe names a subvolume for people.
+func describe(subvolume sdk.Subvolume) string {
+	if subvolume.Name == "" {
+		return "subvolume " + string(subvolume.Identity)
+	}
+	return subvolume.Name
+}
+
+// checkLoader makes sure that the boot loader can try a generation, and would come
+// back from it to the running pair.
+func (s *session) checkLoader(ctx context.Context) error {
+	if !s.BootPlugin.Has(sdk.CapabilityOneShot) && !s.BootPlugin.Has(sdk.CapabilityCounted) {
+		return fmt.Errorf("the boot plugin %s cannot boot a generation on trial", s.BootPlugin.Name)
+	}
+	if s.Policy.Tries > 1 && !s.BootPlugin.Has(sdk.CapabilityCounted) {
+		return &Error{Class: Usage, Err: fmt.Errorf("update.tries is %d, and the boot plugin %s cannot count", s.Policy.Tries, s.BootPlugin.Name)}
+	}
+	state, err := s.Boot.State(ctx)
+	if err != nil {
+		return err
+	}
+	if state.Default != string(s.journal.Default) {
+		what := "the entry of generation " + state.Default
+		if state.Default == "" {
+			what = state.Foreign
+		}
+		return &Error{Class: Unclear, Err: fmt.Errorf("the boot loader's default is %s instead of generation %s, so it would not come back to what runs; run \"tbupdate recover\"", what, s.journal.Default)}
+	}
+	for _, entry := range state.Entries {
+		if entry.ID == state.Default && entry.Problem != "" {
+			return &Error{Class: Unclear, Err: fmt.Errorf("the boot loader could not come back to generation %s: %s", entry.ID, entry.Problem)}
+		}
+	}
+	return nil
+}
+
+// currentTree gives snapshots/current after making sure that it is an unchanged
+// copy of the running generation's pristine tree.
+func (s *session) currentTree(ctx context.Context) (sdk.Subvolume, error) {
+	current, err := s.FS.Lookup(ctx, generation.CurrentName)
+	if err != nil {
+		return current, &Error{Class: Unclear, Err: fmt.Errorf("%w; run \"tbupdate recover\"", err)}
+	}
+	g, err := s.member(s.journal.Roles.Current)
+	if err != nil {
+		return current, err
+	}
+	if !current.ReadOnly || current.Origin != g.Pristine {
+		return current, &Error{Class: Unclear, Err: fmt.Errorf("%s is not a read-only copy of generation %s; run \"tbupdate recover\"", generation.CurrentName, g.ID)}
+	}
+	return current, nil
+}
+
+// checkOrigin holds the digest that a payload asks for against the current tree.
+// The recorded digest is that of a tree that nobody could write to since.
+func (s *session) checkOrigin(ctx context.Context, current sdk.Subvolume, want string) error {
+	g, err := s.member(s.journal.Roles.Current)
+	if err != nil {
+		return err
+	}
+	have := g.Tree
+	if have == "" {
+		if have, err = tree.Digest(ctx, current.Path); err != nil {
+			return err
+		}
+	}
+	if have != want {
+		return &Error{Class: Refused, Err: fmt.Errorf("it starts from the tree %s, and this machine's current tree is %s", want, have)}
+	}
+	return nil
+}
+
+// checkRoom measures the room on the volume and in /boot. The payload's size and
+// the running generation's kernel set stand for what is not known before the
+// payload was read; the exact check is the plugin's, when it installs.
+func (s *session) checkRoom(ctx context.Context, current sdk.Subvolume, size int64) error {
+	volume, err := s.FS.Volume(ctx)
+	if err != nil {
+		return err
+	}
+	need := uint64(max(size, 0)) + metadataReserve
+	if volume.FreeBytes < need || volume.MetadataFreeBytes < metadataReserve {
+		return &Error{Class: NoRoom, Err: fmt.Errorf("%s has %s free (%s for metadata), and it takes %s", volume.Device,
+			bytesText(volume.FreeBytes), bytesText(volume.MetadataFreeBytes), bytesText(need))}
+	}
+	set, err := s.Boot.Inspect(ctx, current.Path)
+	if err != nil {
+		return err
+	}
+	room, err := s.Boot.Room(ctx)
+	if err != nil {
+		return err
+	}
+	if room.Free < set.Bytes {
+		return &Error{Class: NoRoom, Err: fmt.Errorf("the boot filesystem has %s of %s free, and a kernel set like the running one takes %s",
+			bytesText(room.Free), bytesText(room.Total), bytesText(set.Bytes))}
+	}
+	return nil
+}
+
+// bytesText writes a number of bytes for people: exact below 1 KiB, then with one
+// decimal in binary units.
+func bytesText(n uint64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	value, unit := float64(n)/1024, 0
+	for value >= 1024 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}

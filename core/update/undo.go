@@ -1,0 +1,139 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/sdk"
+)
+
+// giveUp undoes the operation in flight after cause stopped it, and gives the
+// error that the operator sees.
+func (s *session) giveUp(ctx context.Context, cause error) error {
+	op := s.journal.Operation
+	if op == nil {
+		return explain(cause, nothingChanged)
+	}
+	ctx = context.WithoutCancel(ctx) // a signal stops the work, not its undoing
+	if err := s.undo(ctx, cause.Error()); err != nil {
+		return &Error{Class: Unclear, Err: errors.Join(cause, err), State: needsRecover}
+	}
+	return explain(cause, undone)
+}
+
+// undo brings everything back to how it was before an init or apply whose switch
+// was not made. Each of its steps can be repeated, after a crash in any of them.
+func (s *session) undo(ctx context.Context, reason string) error {
+	op := s.journal.Operation
+	op.Undoing = true
+	for _, step := range []struct {
+		step Step
+		act  func(context.Context) error
+	}{
+		{stepDisarm, s.disarmOperation},
+		{stepClear, func(ctx context.Context) error { return s.deleteName(ctx, generation.NewName) }},
+	} {
+		if err := s.step(ctx, step.step, step.act); err != nil {
+			return fmt.Errorf("cannot undo the %s: %w", op.Kind, err)
+		}
+	}
+	if err := s.arrange(ctx, op.Before); err != nil {
+		return fmt.Errorf("cannot undo the %s: %w", op.Kind, err)
+	}
+	for _, step := range []struct {
+		step Step
+		act  func(context.Context) error
+	}{
+		{stepUnstage, func(ctx context.Context) error { return s.Boot.Remove(ctx, string(op.Generation.ID)) }},
+		{stepRemove, s.removeOperationTrees},
+	} {
+		if err := s.step(ctx, step.step, step.act); err != nil {
+			return fmt.Errorf("cannot undo the %s: %w", op.Kind, err)
+		}
+	}
+	s.forget(op.Generation.ID)
+	return s.finish(ctx, generation.ResultUndone, reason)
+}
+
+// disarmOperation takes the trial of the generation in flight back. It comes
+// first: as long as the trial is armed, nothing that it needs may be removed.
+func (s *session) disarmOperation(ctx context.Context) error {
+	id := s.journal.Operation.Generation.ID
+	state, err := s.Boot.State(ctx)
+	if err != nil {
+		return err
+	}
+	if state.Trial == string(id) {
+		if err := s.Boot.Disarm(ctx); err != nil {
+			return err
+		}
+	}
+	if s.journal.Trial != nil && s.journal.Trial.ID == id {
+		s.journal.Trial = nil
+	}
+	return nil
+}
+
+// removeOperationTrees deletes the trees of the generation in flight, under
+// whatever name the crash left them.
+func (s *session) removeOperationTrees(ctx context.Context) error {
+	op := s.journal.Operation
+	g := op.Generation
+	if op.DefaultRoot != "" {
+		if err := s.FS.SetDefault(ctx, op.DefaultRoot); err != nil {
+			return err
+		}
+	}
+	if g.Root != "" && !op.Adopted {
+		if err := s.FS.Delete(ctx, g.Root); err != nil {
+			return err
+		}
+	}
+	if g.Pristine != "" {
+		if err := s.FS.Delete(ctx, g.Pristine); err != nil {
+			return err
+		}
+	}
+	// A crash between the making of a tree and its record in the journal leaves
+	// it under its first name.
+	for _, name := range append([]string{g.ID.WritableName(), g.ID.PristineName()}, op.State...) {
+		if err := s.deleteName(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget takes a generation out of the model.
+func (s *session) forget(id generation.ID) {
+	kept := s.journal.Generations[:0:0]
+	for _, g := range s.journal.Generations {
+		if g.ID != id {
+			kept = append(kept, g)
+		}
+	}
+	s.journal.Generations = kept
+}
+
+// removeGeneration deletes the kernel set and the trees of a generation that has
+// no role. The kernel set goes first: an entry without its root would be a trap,
+// a root without an entry is only room not yet given back.
+func (s *session) removeGeneration(ctx context.Context, g *generation.Generation) error {
+	if err := s.step(ctx, stepUnstage, func(ctx context.Context) error { return s.Boot.Remove(ctx, string(g.ID)) }); err != nil {
+		return err
+	}
+	return s.step(ctx, stepRemove, func(ctx context.Context) error {
+		for _, tree := range []*sdk.Identity{&g.Root, &g.Pristine} {
+			if *tree == "" {
+				continue
+			}
+			if err := s.FS.Delete(ctx, *tree); err != nil {
+				return err
+			}
+			*tree = ""
+		}
+		return nil
+	})
+}
