@@ -173,18 +173,18 @@ func (c Config) Format() (string, error) {
 }
 
 // FormatDefaultLine gives the first line of a file, DefaultLineSize bytes, for a
-// label or "" for none.
+// label or "" for none. The spaces come before the label: U-Boot would take those
+// after it as a part.
 //
 // Errors: ErrValue.
 func FormatDefaultLine(label string) (string, error) {
-	line := "DEFAULT " + label
-	if label == "" {
-		line = noDefault
-	}
-	if len(line) >= DefaultLineSize || strings.ContainsAny(label, "\n\r") || strings.TrimSpace(label) != label {
+	if len("DEFAULT ")+len(label) >= DefaultLineSize || strings.ContainsAny(label, "\n\r") || strings.TrimSpace(label) != label {
 		return "", fmt.Errorf("%w: label %q", ErrValue, label)
 	}
-	return line + strings.Repeat(" ", DefaultLineSize-1-len(line)) + "\n", nil
+	if label == "" {
+		return fmt.Sprintf("%-*s\n", DefaultLineSize-1, noDefault), nil
+	}
+	return fmt.Sprintf("DEFAULT %*s\n", DefaultLineSize-1-len("DEFAULT "), label), nil
 }
 
 // HasDefaultLine reports whether the file begins with a line that can be
@@ -205,22 +205,54 @@ func HasDefaultLine(text string) bool {
 	return true
 }
 
-// SetEntries replaces all of our labels.
+// Put adds an entry's two labels, in place of the ones it had. Other entries'
+// labels stay as they are, to the byte.
 //
 // Errors: ErrValue for a value that does not fit on a line.
-func (c *Config) SetEntries(entries []Entry) error {
-	var block strings.Builder
-	for _, e := range entries {
-		for _, value := range []string{e.ID, e.Title, e.Kernel, e.Initrd, e.DeviceTree, e.DeviceTrees, e.CommandLine, e.TrialArguments} {
-			if strings.ContainsAny(value, "\n\r\x00") {
-				return fmt.Errorf("%w: line feed in %q", ErrValue, value)
-			}
+func (c *Config) Put(e Entry) error {
+	for _, value := range []string{e.ID, e.Title, e.Kernel, e.Initrd, e.DeviceTree, e.DeviceTrees, e.CommandLine, e.TrialArguments} {
+		if strings.ContainsAny(value, "\n\r\x00") {
+			return fmt.Errorf("%w: line feed in %q", ErrValue, value)
 		}
-		block.WriteString(e.label(false) + e.label(true))
 	}
-	c.Block = block.String()
+	c.Drop(e.ID)
+	c.Block += e.Labels()
 	return nil
 }
+
+// Drop takes an entry's labels away.
+func (c *Config) Drop(id string) {
+	var kept strings.Builder
+	drop := false
+	for line := range strings.Lines(c.Block) {
+		if keyword, name := cutKeyword(line); keyword == "label" {
+			drop = name == Label(id, false) || name == Label(id, true)
+		}
+		if !drop {
+			kept.WriteString(line)
+		}
+	}
+	c.Block = kept.String()
+}
+
+// IDs gives the ids of the entries whose plain label the block holds.
+func (c Config) IDs() []string {
+	var ids []string
+	for line := range strings.Lines(c.Block) {
+		if keyword, name := cutKeyword(line); keyword == "label" {
+			if id, trial, ok := ParseLabel(name); ok && !trial {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// HasLabels reports whether the block holds exactly these labels of an entry.
+func (c Config) HasLabels(e Entry) bool { return strings.Contains("\n"+c.Block, "\n"+e.Labels()) }
+
+// Labels gives the text of an entry's two labels.
+func (e Entry) Labels() string { return e.label(false) + e.label(true) }
 
 func (e Entry) label(trial bool) string {
 	title, commandLine := e.Title, e.CommandLine

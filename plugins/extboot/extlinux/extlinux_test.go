@@ -67,15 +67,15 @@ func TestTakeOver(t *testing.T) {
 	if diff := cmp.Diff([]ForeignLabel{{"good", "root=LABEL=x rw"}}, config.ForeignLabels()); diff != "" {
 		t.Error(diff)
 	}
-	if err := config.SetEntries([]Entry{{ID: "a1", Title: "One", Kernel: "tbupdate/a1/vmlinuz", Initrd: "tbupdate/a1/initrd",
-		DeviceTrees: "tbupdate/a1/dtb", CommandLine: `root=1 a="b c"`, TrialArguments: "panic=10"}}); err != nil {
+	if err := config.Put(Entry{ID: "a1", Title: "One", Kernel: "tbupdate/a1/vmlinuz", Initrd: "tbupdate/a1/initrd",
+		DeviceTrees: "tbupdate/a1/dtb", CommandLine: `root=1 a="b c"`, TrialArguments: "panic=10"}); err != nil {
 		t.Fatal(err)
 	}
 	text, err := config.Format()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "DEFAULT good" + strings.Repeat(" ", 115) + `
+	want := "DEFAULT " + strings.Repeat(" ", 115) + "good" + `
 SERIAL 0 115200
 PROMPT 0
 LABEL good
@@ -106,6 +106,17 @@ LABEL tbupdate-a1.trial
 	if diff := cmp.Diff(config, again); diff != "" {
 		t.Error(diff)
 	}
+	if diff := cmp.Diff([]string{"a1"}, again.IDs()); diff != "" {
+		t.Error(diff)
+	}
+	if err := again.Put(Entry{ID: "b", Kernel: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	again.Drop("a1")
+	if diff := cmp.Diff(Entry{ID: "b", Kernel: "k"}.Labels(), again.Block); diff != "" {
+		t.Error(diff)
+	}
+	again = config
 	if !HasDefaultLine(text) || HasDefaultLine(foreign) || HasDefaultLine(text+"DEFAULT x\n") {
 		t.Error("HasDefaultLine does not agree")
 	}

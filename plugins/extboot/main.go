@@ -1,0 +1,10 @@
+// Command tbupdate-boot-extboot is the boot loader plugin for a /boot on ext2,
+// ext3 or ext4 that GRUB or extlinux reads.
+package main
+
+import "github.com/trebuchet-update/tbupdate/sdk/serve"
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() { serve.Boot(newPlugin(version)) }

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/conformance"
+	"github.com/trebuchet-update/tbupdate/sdk/loopback"
+)
+
+func TestMain(m *testing.M) { loopback.Main(m) }
+
+// platform is a filesystem and a loader on it.
+type platform struct {
+	filesystem loopback.Filesystem
+	loader     string
+}
+
+func platforms() []platform {
+	var all []platform
+	for _, filesystem := range []loopback.Filesystem{loopback.Ext2, loopback.Ext3, loopback.Ext4} {
+		for _, loader := range []string{loaderGRUB, loaderExtlinux} {
+			all = append(all, platform{filesystem, loader})
+		}
+	}
+	return all
+}
+
+func (p platform) String() string { return p.loader + " on " + string(p.filesystem) }
+
+// newDevice makes a filesystem as boot loaders can read it, with the loader on it.
+func (p platform) newDevice(t *testing.T) (*loopback.Device, string) {
+	t.Helper()
+	options := loopback.Options{Filesystem: p.filesystem, Size: 64 << 20}
+	if p.filesystem == loopback.Ext4 {
+		options.MkfsArguments = []string{"-O", "^64bit,^metadata_csum_seed,^orphan_file"}
+	}
+	device := loopback.New(t, options)
+	dir := device.Mount(t)
+	p.installLoader(t, dir)
+	return device, dir
+}
+
+func (p platform) installLoader(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(dir, p.loader), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if p.loader == loaderGRUB {
+		writeText(t, filepath.Join(dir, "grub/grub.cfg"), debianConfig)
+		return
+	}
+	if output, err := exec.Command("extlinux", "--install", filepath.Join(dir, "extlinux")).CombinedOutput(); err != nil {
+		t.Fatalf("this test needs extlinux (apt-get install extlinux): %v\n%s", err, output)
+	}
+	writeText(t, filepath.Join(dir, "extlinux/extlinux.conf"), foreignExtlinux)
+}
+
+// What a machine has before its first update, shortened.
+const (
+	debianConfig = `set default="0"
+set timeout=0
+menuentry 'Debian GNU/Linux' --id foreign {
+	linux /vmlinuz-6.1 root=UUID=2 ro rootflags=subvol=snapshots/root quiet
+}
+if [ -f ${config_directory}/custom.cfg ]; then
+  source ${config_directory}/custom.cfg
+elif [ -z "${config_directory}" -a -f $prefix/custom.cfg ]; then
+  source $prefix/custom.cfg
+fi
+`
+	foreignExtlinux = "default good\nprompt 0\ntimeout 1\nlabel good\n  linux /vmlinuz\n  append root=UUID=2 ro\n"
+)
+
+func writeText(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	for _, p := range platforms() {
+		t.Run(p.String(), func(t *testing.T) {
+			conformance.Boot(t, func(t *testing.T) conformance.BootTarget {
+				_, dir := p.newDevice(t)
+				return conformance.BootTarget{
+					New:       func(testing.TB) sdk.Boot { return newPlugin("test") },
+					Settings:  map[string]string{"mount": dir},
+					Directory: dir,
+				}
+			})
+		})
+	}
+}
+
+// The same through the process boundary, with a filesystem that the plugin mounts
+// by itself.
+func TestConformanceOfProgram(t *testing.T) {
+	program := conformance.Build(t, ".")
+	for _, p := range []platform{{loopback.Ext4, loaderGRUB}, {loopback.Ext2, loaderExtlinux}} {
+		t.Run(p.String(), func(t *testing.T) {
+			conformance.Boot(t, func(t *testing.T) conformance.BootTarget {
+				device, dir := p.newDevice(t)
+				return conformance.BootTarget{
+					New:       func(t testing.TB) sdk.Boot { return conformance.StartBoot(t, program) },
+					Settings:  map[string]string{"device": device.Path},
+					Directory: dir,
+				}
+			})
+		})
+	}
+}
