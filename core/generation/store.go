@@ -1,7 +1,6 @@
 package generation
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -187,12 +186,12 @@ func (s *Store) History(ctx context.Context) ([]Event, error) {
 		return nil, fmt.Errorf("cannot read the history: %w", err)
 	}
 	var events []Event
-	for lines := bufio.NewScanner(bytes.NewReader(content)); lines.Scan(); {
+	for line := range bytes.Lines(content) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		var e Event
-		if json.Unmarshal(lines.Bytes(), &e) == nil {
+		if json.Unmarshal(line, &e) == nil {
 			events = append(events, e)
 		}
 	}
