@@ -12,6 +12,7 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
+	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
 // jail is a tree to deploy into with a canary beside it.
@@ -192,4 +193,29 @@ func bind(t testing.TB, from, to string) {
 			t.Errorf("cannot unmount %s: %v", to, err)
 		}
 	})
+}
+
+// A tree may hold another filesystem without a mount point: a nested subvolume. What
+// is in it belongs to somebody else. In a snapshot an empty directory stands there,
+// with a device number of its own, which goes like any other.
+func TestDeleteNestedSubvolume(t *testing.T) {
+	top := loopback.New(t, loopback.Options{Filesystem: loopback.Btrfs, Size: 256 << 20}).Mount(t)
+	run(t, "btrfs", "subvolume", "create", top+"/root")
+	must(t, os.MkdirAll(top+"/root/var/lib", 0o755))
+	run(t, "btrfs", "subvolume", "create", top+"/root/var/lib/nested")
+	write(t, top+"/root/var/lib/nested/data", "precious")
+	run(t, "btrfs", "subvolume", "snapshot", top+"/root", top+"/new")
+
+	b := stream(t, tbdiff.EntityDelete{Name: "var"})
+	if _, err := deploy(top+"/root", b); !errors.Is(err, tbdiff.ErrUnsafe) || !strings.Contains(err.Error(), `"nested"`) {
+		t.Errorf("error is %v, want ErrUnsafe with the name", err)
+	}
+	if got := read(t, top+"/root/var/lib/nested/data"); got != "precious" {
+		t.Errorf("content is %q", got)
+	}
+	_, err := deploy(top+"/new", b)
+	must(t, err)
+	if left := describe(t, top+"/new"); len(left) > 0 {
+		t.Errorf("left behind in the snapshot: %v", left)
+	}
 }

@@ -91,19 +91,27 @@ func (r *remover) removeTree(dir int, name string) error {
 	}
 }
 
-// down goes into the last pending directory.
+// down deletes the last pending directory if it is empty, and goes into it otherwise.
 func (r *remover) down(here *removal) error {
 	name := here.pending[len(here.pending)-1]
 	here.pending = here.pending[:len(here.pending)-1]
+	// It saves a visit, and an empty directory may stand for another filesystem that
+	// is not there, as one in a snapshot does for a nested subvolume.
+	err := unix.Unlinkat(here.handle, name, unix.AT_REMOVEDIR)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("cannot delete %q: %w", name, explain(here.handle, name, err))
+	}
 	handle, id, err := openDirectory(here.handle, name)
 	if err != nil {
-		return fmt.Errorf("cannot open %q in it: %w", name, explain(here.handle, name, err))
+		return fmt.Errorf("cannot open %q: %w", name, explain(here.handle, name, err))
 	}
-	child := removal{level: level{handle: handle, identity: id}, name: name}
 	sameDevice := id.device == here.identity.device
-	r.levels = append(r.levels, child)
+	r.levels = append(r.levels, removal{level: level{handle: handle, identity: id}, name: name})
 	if !sameDevice {
-		return fmt.Errorf("%w: %q in it is another filesystem", tbdiff.ErrUnsafe, name)
+		return fmt.Errorf("%w: %q is another filesystem", tbdiff.ErrUnsafe, name)
 	}
 	if far := len(r.levels) - 1 - openLevels; far > 0 {
 		r.levels[far].release()
@@ -124,7 +132,7 @@ func (r *remover) clear(here *removal) error {
 	for _, name := range direntNames(r.buffer[:n]) {
 		isDirectory, err := unlinkName(here.handle, name)
 		if err != nil {
-			return fmt.Errorf("cannot delete %q in it: %w", name, explain(here.handle, name, err))
+			return fmt.Errorf("cannot delete %q: %w", name, explain(here.handle, name, err))
 		}
 		if isDirectory {
 			here.pending = append(here.pending, name)
@@ -151,7 +159,7 @@ func (r *remover) up(here *removal) error {
 		return here.rewind()
 	}
 	if err != nil {
-		return fmt.Errorf("cannot delete %q in it: %w", here.name, explain(above.handle, here.name, err))
+		return fmt.Errorf("cannot delete %q: %w", here.name, explain(above.handle, here.name, err))
 	}
 	here.release()
 	r.levels = r.levels[:len(r.levels)-1]
