@@ -109,7 +109,7 @@ func run(implementation sdk.Plugin, register func(grpc.ServiceRegistrar, *sessio
 	case <-session.closed:
 	case <-host.gone(signals):
 		host.dropLog()
-		closeOrphan(session)
+		closeOrphan(session, orphanLimit, cancelLimit)
 	case err := <-served:
 		return errors.Join(err, session.Close(context.Background()))
 	}
@@ -135,8 +135,9 @@ func catchSignals() chan os.Signal {
 	return signals
 }
 
-// closeOrphan ends the session of a plugin whose host is gone.
-func closeOrphan(s *session) {
+// closeOrphan ends the session of a plugin whose host is gone. It cancels the
+// call under way when that is too slow, and gives up when that does not help.
+func closeOrphan(s *session, orphanLimit, cancelLimit time.Duration) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
