@@ -44,6 +44,11 @@ func create(ctx context.Context, s streams, out, origin, target string) error {
 	doing := func(err error) error {
 		return fmt.Errorf("cannot create a stream from %q to %q: %w", origin, target, sentence(err))
 	}
+	for _, dir := range []string{origin, target} {
+		if out != "-" && isInside(out, dir) {
+			return usage("cannot write the stream to %q: it is inside the tree %q that it is made from", out, dir)
+		}
+	}
 	if isDirect(out) {
 		// What a pipe has got cannot be taken back: so look first.
 		if err := delta.Check(ctx, origin, target); err != nil {

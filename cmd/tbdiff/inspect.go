@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -17,43 +17,47 @@ func inspectCommand(s streams) *cobra.Command {
 		Use:   "inspect FILE [--json]",
 		Short: "Show what the stream FILE would do",
 		Long: `Show what the stream FILE would do, entry by entry, and in sum, without touching
-anything. "-" is standard input. The stream is read to its end: one that is damaged is
-refused with status 3.`,
+anything. "-" is standard input. The stream is read to its end: at a damage the output
+ends too, with status 3. Leaving a directory sets its modification time; that is not
+listed.`,
 		Args: exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			doing := func(err error) error {
+			var p printer = &table{w: bufio.NewWriter(s.out)}
+			if asJSON {
+				p = &object{w: bufio.NewWriter(s.out)}
+			}
+			if err := inspect(cmd.Context(), s, args[0], p); err != nil {
 				return fail(fmt.Errorf("cannot inspect %q: %w", args[0], sentence(err)), "")
 			}
-			account, err := inspect(cmd.Context(), s, args[0])
-			if err != nil {
-				return doing(err)
-			}
-			if asJSON {
-				return failOutput(json.NewEncoder(s.out).Encode(account.forMachines()))
-			}
-			return failOutput(account.print(s.out))
+			return nil
 		},
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return command
 }
 
-// account is what a stream would do.
-type account struct {
-	changes []delta.Change
-	totals  delta.Totals
+// printer writes down what a stream would do, piece by piece: a stream may be longer
+// than memory.
+type printer interface {
+	change(delta.Change) error
+	// finish is called when the whole stream was read.
+	finish(delta.Totals) error
+	// flush is called at the end in any case.
+	flush() error
 }
 
-func inspect(ctx context.Context, s streams, name string) (*account, error) {
+func inspect(ctx context.Context, s streams, name string, p printer) error {
 	stream, err := openStream(ctx, s, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer stream.Close()
-	a := &account{}
-	a.totals, err = delta.Inspect(ctx, tbdiff.NewReader(stream), func(c delta.Change) error {
-		a.changes = append(a.changes, c)
-		return nil
-	})
-	return a, err
+	totals, err := delta.Inspect(ctx, tbdiff.NewReader(stream), p.change)
+	if err == nil {
+		err = p.finish(totals)
+	}
+	if flushed := p.flush(); err == nil && flushed != nil {
+		err = fmt.Errorf("cannot print the result: %w", flushed)
+	}
+	return err
 }

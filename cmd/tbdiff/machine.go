@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"unicode/utf8"
 
@@ -13,15 +15,53 @@ import (
 	"github.com/trebuchet-update/tbupdate/core/tree"
 )
 
-// machineAccount is the JSON form of an account. Its names are stable.
-type machineAccount struct {
-	Format   string               `json:"format"`
+// object prints one JSON object for programs: format, changes, and then the fields of
+// machineTotals. Its names are stable.
+type object struct {
+	w     *bufio.Writer
+	begun bool
+}
+
+// machineTotals is the last part of the object.
+type machineTotals struct {
 	Bytes    int64                `json:"bytes"`
 	Commands int                  `json:"commands"`
 	Data     uint64               `json:"data"`
 	Totals   map[delta.Action]int `json:"totals"`
-	Changes  []machineChange      `json:"changes"`
 }
+
+func (o *object) change(c delta.Change) error {
+	o.begin(",\n")
+	line, err := json.Marshal(forMachine(c))
+	if err != nil {
+		return err
+	}
+	_, err = o.w.Write(line)
+	return err
+}
+
+// begin writes what stands before the changes, or else what stands between two.
+func (o *object) begin(between string) {
+	if o.begun {
+		o.w.WriteString(between)
+		return
+	}
+	o.begun = true
+	o.w.WriteString(`{"format":"v0","changes":[` + "\n")
+}
+
+func (o *object) finish(t delta.Totals) error {
+	o.begin("")
+	line, err := json.Marshal(machineTotals{Bytes: t.Bytes, Commands: t.Commands, Data: t.Data, Totals: t.Changes})
+	if err != nil {
+		return err
+	}
+	// The object of the totals goes on where the changes end.
+	_, err = fmt.Fprintf(o.w, "\n],%s\n", line[1:])
+	return err
+}
+
+func (o *object) flush() error { return o.w.Flush() }
 
 // machineChange is one change. A string with bytes that are not UTF-8 has the form
 // that comes nearest, and its bytes beside it.
@@ -43,17 +83,6 @@ type machineChange struct {
 	Rdev       []uint32          `json:"rdev,omitempty"`   // major, minor
 	Xattrs     map[string]string `json:"xattrs,omitempty"` // all that it has then, values in hexadecimal
 	SetsXattrs bool              `json:"sets_xattrs,omitempty"`
-}
-
-func (a *account) forMachines() machineAccount {
-	m := machineAccount{
-		Format: "v0", Bytes: a.totals.Bytes, Commands: a.totals.Commands, Data: a.totals.Data,
-		Totals: a.totals.Changes, Changes: make([]machineChange, 0, len(a.changes)),
-	}
-	for _, c := range a.changes {
-		m.Changes = append(m.Changes, forMachine(c))
-	}
-	return m
 }
 
 func forMachine(c delta.Change) machineChange {

@@ -76,7 +76,44 @@ func (o *output) publish() error {
 	if err := os.Rename(o.file.Name(), o.name); err != nil {
 		return errors.Join(fmt.Errorf("cannot name the output: %w", err), os.Remove(o.file.Name()))
 	}
+	return syncDirectory(filepath.Dir(o.name))
+}
+
+// syncDirectory makes the names in a directory durable.
+func syncDirectory(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("cannot flush the output's directory: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("cannot flush the output's directory: %w", err)
+	}
 	return nil
+}
+
+// isInside reports whether the file name is, or would be, somewhere below the
+// directory dir.
+func isInside(name, dir string) bool {
+	top, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(name))
+	if err == nil {
+		parent, err = filepath.Abs(parent)
+	}
+	for err == nil {
+		var info os.FileInfo
+		if info, err = os.Stat(parent); err == nil && os.SameFile(info, top) {
+			return true
+		}
+		if parent == filepath.Dir(parent) {
+			return false
+		}
+		parent = filepath.Dir(parent)
+	}
+	return false
 }
 
 // discard removes what was written, as far as that is possible.

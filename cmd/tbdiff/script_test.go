@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -26,7 +27,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status, "socket": socket},
 	})
 }
 
@@ -49,4 +50,12 @@ func status(ts *testscript.TestScript, negated bool, args []string) {
 	if got != want {
 		ts.Fatalf("%s ended with status %d, want %d", args[1], got, want)
 	}
+}
+
+// socket is a command of the scripts: "socket PATH" makes one.
+func socket(ts *testscript.TestScript, negated bool, args []string) {
+	if negated || len(args) != 1 {
+		ts.Fatalf("usage: socket PATH")
+	}
+	ts.Check(unix.Mknod(ts.MkAbs(args[0]), unix.S_IFSOCK|0o755, 0))
 }

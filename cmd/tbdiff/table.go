@@ -1,11 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"golang.org/x/sys/unix"
 
@@ -20,35 +19,43 @@ var actions = [...]delta.Action{
 	delta.ActionMetadata, delta.ActionAttributes, delta.ActionDelete,
 }
 
-// print writes the account as a table for people, with the totals below it.
-func (a *account) print(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if len(a.changes) > 0 {
-		fmt.Fprintln(t, "ACTION\tTYPE\tDATA\tPATH\tDETAILS")
+// table prints for people: a line for each change, and the totals below.
+type table struct {
+	w      *bufio.Writer
+	headed bool
+}
+
+// rowFormat has the widths of the longest action, type and number.
+const rowFormat = "%-10s  %-16s  %10s  %s"
+
+func (t *table) change(c delta.Change) error {
+	if !t.headed {
+		t.headed = true
+		fmt.Fprintf(t.w, rowFormat+"\n", "ACTION", "TYPE", "DATA", "PATH")
 	}
-	for _, c := range a.changes {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s", c.Action, typeWord(c.Kind), dataWord(c), plainPath(c.Path))
-		if words := details(c); words != "" {
-			fmt.Fprintf(t, "\t%s", words)
-		}
-		fmt.Fprintln(t)
+	fmt.Fprintf(t.w, rowFormat, c.Action, typeWord(c.Kind), dataWord(c), plainPath(c.Path))
+	if words := details(c); words != "" {
+		fmt.Fprintf(t.w, "  (%s)", words)
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
+	return t.w.WriteByte('\n')
+}
+
+func (t *table) finish(totals delta.Totals) error {
 	var sums []string
 	for _, action := range actions {
-		if n := a.totals.Changes[action]; n > 0 {
+		if n := totals.Changes[action]; n > 0 {
 			sums = append(sums, fmt.Sprintf("%s %d", action, n))
 		}
 	}
 	if len(sums) == 0 {
 		sums = []string{"nothing to change"}
 	}
-	_, err := fmt.Fprintf(w, "Total: %s; %d bytes of data in a stream of %d bytes and %d commands\n",
-		strings.Join(sums, ", "), a.totals.Data, a.totals.Bytes, a.totals.Commands)
+	_, err := fmt.Fprintf(t.w, "Total: %s; %d bytes of data in a stream of %d bytes and %d commands\n",
+		strings.Join(sums, ", "), totals.Data, totals.Bytes, totals.Commands)
 	return err
 }
+
+func (t *table) flush() error { return t.w.Flush() }
 
 func typeWord(k tree.Kind) string {
 	if k == 0 {

@@ -249,4 +249,3 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
-

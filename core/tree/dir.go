@@ -105,20 +105,20 @@ func (d *Dir) node(name string) (*Node, error) {
 		return 0, unix.Statx(d.fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, statMask, &st)
 	})
 	if err == unix.ENOENT {
-		return nil, &ChangedError{Path: path} // it was there when the names were read
+		return nil, &ChangedError{Tree: d.top, Path: path} // it was there when the names were read
 	}
 	if err != nil {
 		return nil, d.failed("read the metadata of", path, err)
 	}
 	n := &Node{Entry: entryOf(path, &st), parent: d}
 	if mount := mountOf(&st); mount != d.mount && mount != 0 && d.mount != 0 {
-		return nil, &BoundaryError{Path: path, Mount: true}
+		return nil, &BoundaryError{Tree: d.top, Path: path, Mount: true}
 	}
 	// Only directories are held to their parent's device number: where layers of
 	// several filesystems are joined (overlayfs.rst, "Inode properties"), a file
 	// has the number of the layer that it comes from.
 	if n.Kind() == KindDirectory && n.Device != d.entry.Device {
-		return nil, &BoundaryError{Path: path}
+		return nil, &BoundaryError{Tree: d.top, Path: path}
 	}
 	d.retain()
 	return n, nil
@@ -128,7 +128,7 @@ func (d *Dir) node(name string) (*Node, error) {
 func (d *Dir) enter(n *Node) (*Dir, error) {
 	fd, err := openDirectory(d.fd, n.Name(), unix.O_NOFOLLOW)
 	if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
-		return nil, &ChangedError{Path: n.Path}
+		return nil, &ChangedError{Tree: d.top, Path: n.Path}
 	}
 	if err != nil {
 		return nil, d.failed("open", n.Path, err)
@@ -142,7 +142,7 @@ func (d *Dir) enter(n *Node) (*Dir, error) {
 	}
 	if now := entryOf(n.Path, &st); now.Inode != n.Inode || now.Device != n.Device {
 		child.Close()
-		return nil, &ChangedError{Path: n.Path}
+		return nil, &ChangedError{Tree: d.top, Path: n.Path}
 	}
 	return child, nil
 }

@@ -71,7 +71,7 @@ func (f *File) readAt(p []byte, offset uint64) error {
 			return f.node.failed("read", err)
 		}
 		if n == 0 {
-			return &ChangedError{Path: f.node.Path}
+			return f.node.changed()
 		}
 		p, offset = p[n:], offset+uint64(n)
 	}
@@ -89,7 +89,7 @@ func (f *File) Verify() error {
 	now, then := entryOf(f.node.Path, &st), &f.node.Entry
 	// The change time moves with every write and cannot be set by a program.
 	if !now.SameInode(then) || now.Modified != then.Modified || now.Kind() != then.Kind() {
-		return &ChangedError{Path: f.node.Path}
+		return f.node.changed()
 	}
 	return nil
 }

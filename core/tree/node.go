@@ -56,7 +56,7 @@ func (n *Node) loadTarget() error {
 	var buffer [linkTargetMax]byte
 	size, err := retry(func() (int, error) { return unix.Readlinkat(n.parent.fd, n.Name(), buffer[:]) })
 	if err == unix.EINVAL || err == unix.ENOENT {
-		return &ChangedError{Path: n.Path}
+		return n.changed()
 	}
 	if err != nil {
 		return n.failed("read the link", err)
@@ -72,7 +72,7 @@ func (n *Node) Open() (*File, error) {
 	// for somebody to write into it.
 	fd, err := openQuietly(n.parent.fd, n.Name(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err == unix.ENOENT || err == unix.ELOOP || err == unix.ENXIO {
-		return nil, &ChangedError{Path: n.Path}
+		return nil, n.changed()
 	}
 	if err != nil {
 		return nil, n.failed("open", err)
@@ -81,6 +81,8 @@ func (n *Node) Open() (*File, error) {
 }
 
 func (n *Node) failed(verb string, err error) error { return n.parent.failed(verb, n.Path, err) }
+
+func (n *Node) changed() error { return &ChangedError{Tree: n.parent.top, Path: n.Path} }
 
 // release gives back the directory that the node is in.
 func (n *Node) release() {
