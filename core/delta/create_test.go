@@ -356,6 +356,18 @@ func TestLargeOrigin(t *testing.T) {
 	}
 }
 
+// TestSharedInodes has a target that is a farm of hard links to the origin, as cheap
+// copies of releases are: what is one inode is the same.
+func TestSharedInodes(t *testing.T) {
+	origin, target := treetest.New(t, item{Path: "a", Content: "x"}, item{Path: "b", Content: "y"}), t.TempDir()
+	must(t, os.Link(filepath.Join(origin, "a"), filepath.Join(target, "a")))
+	treetest.Build(t, target, []item{{Path: "b", Content: "z"}})
+	want := []any{tbdiff.FileDelta{Name: "b", Mode: file, End: 1, Size: 1}, payload("z")}
+	if diff := cmp.Diff(want, commands(t, create(t, origin, target))); diff != "" {
+		t.Errorf("commands (-want +got):\n%s", diff)
+	}
+}
+
 func TestTopWithDefaultACL(t *testing.T) {
 	origin, target := treetest.New(t), treetest.New(t, item{Path: "f"})
 	must(t, unix.Lsetxattr(origin, "system.posix_acl_default", []byte(acl), 0))

@@ -156,6 +156,22 @@ func TestDigestLeavesOutWhatAStreamCannotSay(t *testing.T) {
 	})
 }
 
+// TestSettingsOfAFilesystemDoNotCount: some filesystems show their own settings as
+// attributes, which files inherit and which mean nothing elsewhere.
+func TestSettingsOfAFilesystemDoNotCount(t *testing.T) {
+	top := filepath.Join(loopback.New(t, loopback.Options{Filesystem: loopback.Btrfs}).Mount(t), "top")
+	mkdir(t, top)
+	must(t, unix.Lsetxattr(top, "btrfs.compression", []byte("zstd"), 0))
+	treetest.Build(t, top, sample())
+	var there [64]byte
+	if _, err := unix.Lgetxattr(filepath.Join(top, "dir/file"), "btrfs.compression", there[:]); err != nil {
+		t.Fatalf("the setting was not inherited: %v", err)
+	}
+	if got, want := digest(t, top), digest(t, treetest.New(t, sample()...)); got != want {
+		t.Errorf("digest is %s, want %s", got, want)
+	}
+}
+
 func TestDigestCoversAllThatAStreamSays(t *testing.T) {
 	cases := map[string]func(items []item){
 		"path":               func(i []item) { i[1].Path = "dir/empty2" },
