@@ -65,6 +65,7 @@ const (
 set timeout=0
 menuentry 'Debian GNU/Linux' --id foreign {
 	linux /vmlinuz-6.1 root=UUID=2 ro rootflags=subvol=snapshots/root quiet
+	initrd /initrd.img-6.1
 }
 if [ -f ${config_directory}/custom.cfg ]; then
   source ${config_directory}/custom.cfg

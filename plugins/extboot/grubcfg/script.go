@@ -63,17 +63,27 @@ if [ -s "($tbupdate_boot)/tbupdate/grubenv" ]; then
 	load_env --file "($tbupdate_boot)/tbupdate/grubenv" tbupdate_default tbupdate_previous tbupdate_entries tbupdate_trial
 fi
 
+# Each entry's menu says at its end that GRUB took all of it: a default that names no
+# menu entry would be the first one of others.
+set tbupdate_has_default=
+set tbupdate_has_previous=
+set tbupdate_has_trial=
 for tbupdate_id in $tbupdate_entries; do
+	set tbupdate_listed=
 	if [ -s "($tbupdate_boot)/tbupdate/$tbupdate_id/grub.cfg" ]; then
 		source "($tbupdate_boot)/tbupdate/$tbupdate_id/grub.cfg"
 	fi
-done
-
-for tbupdate_id in $tbupdate_previous $tbupdate_default; do
-	if [ -s "($tbupdate_boot)/tbupdate/$tbupdate_id/grub.cfg" ]; then
-		set default="tbupdate-$tbupdate_id"
+	if [ "$tbupdate_listed" = "$tbupdate_id" ]; then
+		if [ "$tbupdate_id" = "$tbupdate_default" ]; then set tbupdate_has_default=yes; fi
+		if [ "$tbupdate_id" = "$tbupdate_previous" ]; then set tbupdate_has_previous=yes; fi
+		if [ "$tbupdate_id" = "$tbupdate_trial" ]; then set tbupdate_has_trial=yes; fi
 	fi
 done
+if [ "$tbupdate_has_default" = yes ]; then
+	set default="tbupdate-$tbupdate_default"
+elif [ "$tbupdate_has_previous" = yes ]; then
+	set default="tbupdate-$tbupdate_previous"
+fi
 
 # Called by an entry that could not be loaded, with its id: the default, then the
 # one before, then another start, which finds no trial any more.
@@ -95,7 +105,7 @@ if [ -n "$tbupdate_trial" ]; then
 	if save_env --file "($tbupdate_boot)/tbupdate/grubenv" tbupdate_trial; then
 		set tbupdate_trial=unread
 		load_env --file "($tbupdate_boot)/tbupdate/grubenv" tbupdate_trial
-		if [ -z "$tbupdate_trial" -a -s "($tbupdate_boot)/tbupdate/$tbupdate_once/trial.cfg" ]; then
+		if [ -z "$tbupdate_trial" -a "$tbupdate_has_trial" = yes ]; then
 			set default="tbupdate-$tbupdate_once.trial"
 		fi
 	fi
@@ -126,7 +136,8 @@ func (e Entry) Files() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	menu := e.menuEntry(e.Title, false, BootFile) + e.menuEntry(e.Title+" (trial)", true, TrialFile)
+	menu := e.menuEntry(e.Title, false, BootFile) + e.menuEntry(e.Title+" (trial)", true, TrialFile) +
+		"set tbupdate_listed=" + e.ID + "\n"
 	return map[string]string{BootFile: boot, TrialFile: trial, MenuFile: menu}, nil
 }
 
