@@ -58,7 +58,6 @@ type removal struct {
 	name    string   // in the directory above
 	pending []string // directories found in it that are still to be deleted
 	whole   bool     // it was read to its end
-	removed bool     // something was deleted since its start was read
 }
 
 func (r *remover) removeTree(dir int, name string) error {
@@ -137,7 +136,6 @@ func (r *remover) clear(here *removal) error {
 		if isDirectory {
 			here.pending = append(here.pending, name)
 		}
-		here.removed = true
 	}
 	return nil
 }
@@ -154,25 +152,11 @@ func (r *remover) up(here *removal) error {
 		// It is read again from its start, where only directories are left.
 		above.handle, above.pending, above.whole = handle, nil, false
 	}
-	err := unix.Unlinkat(above.handle, here.name, unix.AT_REMOVEDIR)
-	if errors.Is(err, unix.ENOTEMPTY) && here.removed {
-		return here.rewind()
-	}
-	if err != nil {
+	if err := unix.Unlinkat(above.handle, here.name, unix.AT_REMOVEDIR); err != nil {
 		return fmt.Errorf("cannot delete %q: %w", here.name, explain(above.handle, here.name, err))
 	}
 	here.release()
 	r.levels = r.levels[:len(r.levels)-1]
-	return nil
-}
-
-// rewind has a directory read again: POSIX leaves it open whether entries are passed
-// over when others are deleted meanwhile (readdir(3p)).
-func (here *removal) rewind() error {
-	if _, err := unix.Seek(here.handle, 0, unix.SEEK_SET); err != nil {
-		return fmt.Errorf("cannot read %q again: %w", here.name, err)
-	}
-	here.whole, here.removed = false, false
 	return nil
 }
 
