@@ -48,7 +48,7 @@ func (v *volume) checkWritable() ([]sdk.Finding, error) {
 	if err := unix.Fstatfs(int(v.top.Fd()), &st); err != nil {
 		return nil, err
 	}
-	if !v.mount.readOnly && st.Flags&unix.ST_RDONLY == 0 {
+	if !v.mount.ReadOnly && st.Flags&unix.ST_RDONLY == 0 {
 		return nil, nil
 	}
 	return []sdk.Finding{{

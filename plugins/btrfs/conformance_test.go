@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/conformance"
+	"github.com/trebuchet-update/tbupdate/sdk/launch"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
@@ -23,8 +28,56 @@ func TestConformance(t *testing.T) {
 func TestConformanceThroughProcess(t *testing.T) {
 	program := conformance.Build(t, ".")
 	conformance.FS(t, func(t testing.TB) conformance.FSVolume {
-		return freshVolume(t, func(t testing.TB) sdk.FS { return conformance.StartFS(t, program) })
+		started := processes{}
+		volume := freshVolume(t, func(t testing.TB) sdk.FS { return started.start(t, program) })
+		volume.Kill = started.kill
+		return volume
 	})
+}
+
+// processes are the plugin processes of one test.
+type processes map[sdk.FS]*launch.Process
+
+func (p processes) start(t testing.TB, program string) sdk.FS {
+	t.Helper()
+	file, err := os.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	// Not t.TempDir: the path of a socket must be short.
+	directory, err := os.MkdirTemp("", "btrfs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(directory) })
+	process, err := launch.Start(t.Context(), launch.Config{
+		Program: file, Path: program, RunDirectory: directory, StartTimeout: time.Minute,
+	})
+	if err != nil {
+		t.Fatalf("the plugin %v", err)
+	}
+	fs := process.FS()
+	p[fs] = process
+	t.Cleanup(func() {
+		_, running := p[fs]
+		if err := process.Stop(context.Background()); err != nil && running {
+			t.Error(err)
+		}
+		for _, line := range process.LastLines() {
+			t.Log("plugin:", line)
+		}
+	})
+	return fs
+}
+
+func (p processes) kill(t testing.TB, fs sdk.FS) {
+	t.Helper()
+	if err := unix.Kill(p[fs].PID(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-p[fs].Exited()
+	delete(p, fs)
 }
 
 // freshVolume makes an empty btrfs, which nothing but the plugin mounts.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/plugins/btrfs/internal/superblock"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/privatemount"
 )
 
 // plugin implements sdk.FS. Its host calls one method at a time.
@@ -24,7 +25,7 @@ var _ sdk.FS = (*plugin)(nil)
 type volume struct {
 	uuid   string
 	device string
-	mount  *privateMount
+	mount  *privatemount.Mount
 	// top is open on the mounted top level; every request goes through it, and
 	// names are looked up below it.
 	top *os.File
@@ -67,7 +68,7 @@ func (p *plugin) Configure(ctx context.Context, setup sdk.Setup) error {
 	if err := ctx.Err(); err != nil {
 		return failure(operation, object, err)
 	}
-	if err := clearStale(setup.RunDirectory); err != nil {
+	if err := privatemount.ClearStale(setup.RunDirectory); err != nil {
 		return failure(operation, object, err)
 	}
 	device, err := findDevice(setup)
@@ -85,10 +86,10 @@ func openVolume(device, runDirectory string) (*volume, error) {
 	if v.mount, err = mountTopLevel(device, runDirectory); err != nil {
 		return nil, err
 	}
-	if v.top, err = os.Open(v.mount.directory); err != nil {
+	if v.top, err = os.Open(v.mount.Directory); err != nil {
 		return nil, errors.Join(err, v.close())
 	}
-	if v.control, err = btrfs.Open(v.mount.directory, false); err != nil {
+	if v.control, err = btrfs.Open(v.mount.Directory, false); err != nil {
 		return nil, errors.Join(err, v.close())
 	}
 	info, err := v.control.Info()
@@ -106,7 +107,7 @@ func (v *volume) close() error {
 	if v.control != nil {
 		v.control.Close()
 	}
-	return v.mount.unmount()
+	return v.mount.Unmount()
 }
 
 func (p *plugin) Close() error {

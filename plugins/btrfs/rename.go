@@ -127,7 +127,7 @@ func (v *volume) move(s *subvolume, to string, flags uint) error {
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		return because(sdk.CodeExists, "something else has that name")
-	case errors.Is(err, unix.EROFS) && s.readOnly && !v.mount.readOnly:
+	case errors.Is(err, unix.EROFS) && s.readOnly && !v.mount.ReadOnly:
 		return because(sdk.CodeReadOnly, "a read-only subvolume can only be renamed within its directory: %w", err)
 	case errors.Is(err, unix.EINVAL):
 		return because(sdk.CodeInvalid, "one of the two is inside the other: %w", err)

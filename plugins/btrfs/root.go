@@ -169,7 +169,8 @@ func (v *volume) booted(root rootarg.Root, live bool) (sdk.Subvolume, error) {
 	}
 	s := all[options.ID]
 	if options.HasName {
-		name := path.Join(".", options.Name)
+		// As the kernel looks it up: ".." does not lead out of the top level.
+		name := path.Join(".", path.Join("/", options.Name)[1:])
 		if s = all.byName(name); s == nil {
 			return sdk.Subvolume{}, because(sdk.CodeNotFound, "there is no subvolume %q, which rootflags=%s names", name, root.Flags)
 		}

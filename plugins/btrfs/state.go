@@ -61,7 +61,7 @@ func (v *volume) makeStateSubvolume() error {
 		return err
 	}
 	if !taken {
-		if err := btrfs.CreateSubVolume(filepath.Join(v.mount.directory, stateName)); err != nil {
+		if err := btrfs.CreateSubVolume(filepath.Join(v.mount.Directory, stateName)); err != nil {
 			return err
 		}
 	}

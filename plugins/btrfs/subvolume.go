@@ -216,7 +216,7 @@ func (v *volume) describe(all subvolumes, s *subvolume) sdk.Subvolume {
 		Identity: identityOf(s.id),
 		ReadOnly: s.readOnly,
 		Created:  s.created,
-		Path:     filepath.Join(v.mount.directory, s.name),
+		Path:     filepath.Join(v.mount.Directory, s.name),
 	}
 	if origin := all.byUUID(s.parentUUID); origin != nil {
 		result.Origin = identityOf(origin.id)
@@ -322,7 +322,7 @@ func (v *volume) openDirectory(name string) (*os.File, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	return os.NewFile(uintptr(fd), filepath.Join(v.mount.directory, name)), nil
+	return os.NewFile(uintptr(fd), filepath.Join(v.mount.Directory, name)), nil
 }
 
 // open opens the top directory of a subvolume and makes sure that it is this one:

@@ -43,7 +43,7 @@ func Parse(commandLine string) Root {
 // argument or a whole value are not part of it; there is no escape character.
 func Split(commandLine string) []string {
 	var arguments []string
-	rest := strings.TrimSpace(strings.TrimRight(commandLine, "\x00"))
+	rest := strings.Trim(strings.TrimRight(commandLine, "\x00"), space)
 	for rest != "" {
 		end, quoted := 0, false
 		for ; end < len(rest) && (quoted || !isSpace(rest[end])); end++ {
@@ -52,12 +52,14 @@ func Split(commandLine string) []string {
 			}
 		}
 		arguments = append(arguments, unquote(rest[:end]))
-		rest = strings.TrimLeft(rest[end:], " \t\n\v\f\r")
+		rest = strings.TrimLeft(rest[end:], space)
 	}
 	return arguments
 }
 
-func isSpace(c byte) bool { return strings.IndexByte(" \t\n\v\f\r", c) >= 0 }
+const space = " \t\n\v\f\r"
+
+func isSpace(c byte) bool { return strings.IndexByte(space, c) >= 0 }
 
 func unquote(argument string) string {
 	if whole, ok := strings.CutPrefix(argument, `"`); ok {
