@@ -14,7 +14,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/sdk"
 )
 
-// grubLoader is GRUB 2. docs/decisions/extboot-boot-writes.md says why its files
+// grubLoader is GRUB 2. docs/decisions/0003-boot-writes.md says why its files
 // are cut the way they are.
 //
 // All that ever changes for a switch is one sector: the first of an environment

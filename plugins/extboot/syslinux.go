@@ -18,7 +18,7 @@ const vectorFile = "ldlinux.sys"
 // extlinuxLoader is extlinux, or U-Boot with an extlinux.conf. The configuration is
 // replaced as a whole when an entry comes or goes; which one is the default is the
 // first line, overwritten in place; the trial is in the vector, overwritten in
-// place. docs/decisions/extboot-boot-writes.md has the reasons.
+// place. docs/decisions/0003-boot-writes.md has the reasons.
 type extlinuxLoader struct {
 	volume    *extfs.Volume
 	directory string // of extlinux.conf, on the boot filesystem

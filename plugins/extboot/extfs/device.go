@@ -91,5 +91,29 @@ func parseSuperblockOf(file *os.File) (Superblock, error) {
 		}
 		return Superblock{}, err
 	}
-	return ParseSuperblock(data)
+	superblock, err := ParseSuperblock(data)
+	if err != nil {
+		if other := otherFilesystem(file); other != "" {
+			err = fmt.Errorf("%w: it holds %s", err, other)
+		}
+	}
+	return superblock, err
+}
+
+// otherFilesystem names what else a device holds, for people, or "".
+func otherFilesystem(file io.ReaderAt) string {
+	for _, known := range []struct {
+		name   string
+		offset int64
+		magic  string
+	}{
+		{"btrfs", 0x10040, "_BHRfS_M"}, {"xfs", 0, "XFSB"}, {"vfat", 82, "FAT32"}, {"vfat", 54, "FAT1"},
+		{"squashfs", 0, "hsqs"}, {"an encrypted LUKS volume", 0, "LUKS"}, {"f2fs", 1024, "\x10\x20\xf5\xf2"},
+	} {
+		data := make([]byte, len(known.magic))
+		if _, err := file.ReadAt(data, known.offset); err == nil && string(data) == known.magic {
+			return known.name
+		}
+	}
+	return ""
 }
