@@ -151,8 +151,10 @@ type Setup struct {
 	// machine did not boot from, and must not look at "/".
 	Live bool
 
-	// RunDirectory is an existing directory on a volatile filesystem, owned by
-	// the host process and its own; a plugin makes mount points below it.
+	// RunDirectory is an existing directory on a volatile filesystem that only
+	// root can write to: the same one for every process of this plugin on this
+	// machine, several of which may run at a time, and no other plugin's. A plugin
+	// makes its mount points below it.
 	RunDirectory string
 
 	// HostCapabilities names what the host can do. Unknown names occur on

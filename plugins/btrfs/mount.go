@@ -33,28 +33,19 @@ func mountError(device string, err error) error {
 	return fmt.Errorf("cannot mount %s: %w", device, err)
 }
 
-// mountsOf lists the mounts of a filesystem in this process's namespace, without
-// the private ones, by the path within the filesystem that is mounted.
-func (v *volume) mountsOf() ([]*mountinfo.Info, error) {
-	var all []*mountinfo.Info
+// mounts lists the mounts of the filesystem in this process's namespace, its own
+// private one included.
+func (v *volume) mounts() ([]*mountinfo.Info, error) {
 	all, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("btrfs"))
 	if err != nil {
 		return nil, err
 	}
-	var own *mountinfo.Info
-	for _, m := range all {
-		if m.Mountpoint == v.mount.Directory {
-			own = m
-		}
+	own := slices.IndexFunc(all, func(m *mountinfo.Info) bool { return m.Mountpoint == v.mount.directory })
+	if own < 0 {
+		return nil, fmt.Errorf("%s is not mounted any more", v.mount.directory)
 	}
-	if own == nil {
-		return nil, fmt.Errorf("%s is not mounted any more", v.mount.Directory)
-	}
-	var mounts []*mountinfo.Info
-	for _, m := range all {
-		if m.Major == own.Major && m.Minor == own.Minor && !privatemount.Is(m.Mountpoint) {
-			mounts = append(mounts, m)
-		}
-	}
-	return mounts, nil
+	// All mounts of a filesystem have the same device number here, unlike files,
+	// whose st_dev is their subvolume's.
+	major, minor := all[own].Major, all[own].Minor
+	return slices.DeleteFunc(all, func(m *mountinfo.Info) bool { return m.Major != major || m.Minor != minor }), nil
 }

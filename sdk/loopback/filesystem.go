@@ -2,10 +2,12 @@ package loopback
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,10 +102,22 @@ func Mount(device, directory string, filesystem Filesystem, options ...string) e
 	return nil
 }
 
+// How long Unmount waits for a busy mount.
+const (
+	busyTries = 100
+	busyPause = 10 * time.Millisecond
+)
+
 // Unmount undoes Mount. A mount that is busy is detached, so that nothing keeps
-// the machine from letting go of it later, and reported as an error.
+// the machine from letting go of it later, and reported as an error. Busy for a
+// moment is not busy: a program that is just being started holds its parent's
+// files until it executes.
 func Unmount(directory string) error {
 	err := unix.Unmount(directory, unix.UMOUNT_NOFOLLOW)
+	for try := 0; errors.Is(err, unix.EBUSY) && try < busyTries; try++ {
+		time.Sleep(busyPause)
+		err = unix.Unmount(directory, unix.UMOUNT_NOFOLLOW)
+	}
 	if err == nil {
 		return nil
 	}

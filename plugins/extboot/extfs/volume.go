@@ -9,6 +9,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/trebuchet-update/tbupdate/sdk/privatemount"
 )
 
 // Errors of Open. Others are those of the operating system.
@@ -27,9 +29,9 @@ type Volume struct {
 	Superblock Superblock
 
 	dir     *os.File
-	device  *os.File // the block device
-	number  uint64   // of the device
-	mounted bool     // by this process
+	device  *os.File            // the block device
+	number  uint64              // of the device
+	mounted *privatemount.Mount // nil where the operator mounted it
 	markers string
 
 	forceFreeze bool // act as on a kernel without the checkpoint request
@@ -67,36 +69,19 @@ func OpenDevice(specification, runDirectory string) (*Volume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", device, err)
 	}
-	directory := filepath.Join(runDirectory, "boot")
-	if err := unmountLeftovers(runDirectory); err != nil {
+	if err := privatemount.ClearStale(runDirectory); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return nil, err
-	}
-	if err := mount(device, directory, superblock.Kind); err != nil {
-		return nil, err
-	}
-	v, err := open(directory)
+	mounted, err := privatemount.New(device, runDirectory, superblock.Kind, "")
 	if err != nil {
-		_ = unix.Unmount(directory, unix.MNT_DETACH)
-		return nil, err
+		return nil, fmt.Errorf("cannot mount %s as %s: %w", device, superblock.Kind, err)
 	}
-	v.mounted = true
+	v, err := open(mounted.Directory)
+	if err != nil {
+		return nil, errors.Join(err, mounted.Unmount())
+	}
+	v.mounted = mounted
 	return v, nil
-}
-
-func mount(device, directory, kind string) error {
-	const flags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
-	err := unix.Mount(device, directory, kind, flags, "")
-	// EBUSY: it is mounted read-only elsewhere, and both mounts share that.
-	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EBUSY) {
-		err = unix.Mount(device, directory, kind, flags|unix.MS_RDONLY, "")
-	}
-	if err != nil {
-		return fmt.Errorf("cannot mount %s as %s: %w", device, kind, err)
-	}
-	return nil
 }
 
 func open(directory string) (*Volume, error) {
@@ -142,13 +127,10 @@ func (v *Volume) openDevice() error {
 func (v *Volume) Close() error {
 	v.device.Close()
 	v.dir.Close()
-	if !v.mounted {
+	if v.mounted == nil {
 		return nil
 	}
-	if err := unix.Unmount(v.Directory, 0); err != nil {
-		return fmt.Errorf("cannot unmount %s: %w", v.Directory, err)
-	}
-	return os.Remove(v.Directory)
+	return v.mounted.Unmount()
 }
 
 // Path joins names to the volume's directory.
@@ -225,24 +207,4 @@ func mountAt(directory string) (*mountinfo.Info, error) {
 		return nil, fmt.Errorf("%w: no filesystem is mounted at %s", ErrNotFound, directory)
 	}
 	return mounts[len(mounts)-1], nil // which covers the others
-}
-
-func unmountLeftovers(runDirectory string) error {
-	resolved, err := filepath.EvalSymlinks(runDirectory)
-	if err != nil {
-		return err
-	}
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(resolved))
-	if err != nil {
-		return fmt.Errorf("cannot read the mount table: %w", err)
-	}
-	for i := len(mounts) - 1; i >= 0; i-- {
-		if mounts[i].Mountpoint == resolved {
-			continue // the host's own
-		}
-		if err := unix.Unmount(mounts[i].Mountpoint, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("cannot unmount %s: %w", mounts[i].Mountpoint, err)
-		}
-	}
-	return nil
 }

@@ -1,0 +1,130 @@
+// Package privatemount mounts a filesystem for one plugin process, in a place of
+// its own, and clears up after processes that were killed before they could
+// unmount.
+//
+// Several processes of a plugin may run at a time (an update and somebody who asks
+// for the status) and share the run directory, so every mount point's name tells
+// which process it belongs to.
+package privatemount
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mount is a filesystem that this process mounted.
+type Mount struct {
+	Directory string
+	// ReadOnly is true when the filesystem could not be mounted writable.
+	ReadOnly bool
+}
+
+// prefix begins the name of every mount point; a process's mark follows.
+const prefix = "private-mount-"
+
+// New mounts the device in a new directory below runDirectory. It asks for a
+// writable mount also where the filesystem is mounted read-only elsewhere; only one
+// that cannot be written at all is mounted read-only, so that it can still be
+// looked at. data are the filesystem's own options, as for mount(2).
+//
+// Errors are those of mount(2), unchanged.
+func New(device, runDirectory, filesystem, data string) (*Mount, error) {
+	mark, err := processMark("self")
+	if err != nil {
+		return nil, err
+	}
+	directory, err := os.MkdirTemp(runDirectory, prefix+mark+"-")
+	if err != nil {
+		return nil, err
+	}
+	m := &Mount{Directory: directory}
+	const flags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
+	err = unix.Mount(device, directory, filesystem, flags, data)
+	// EACCES: the device is read-only. EBUSY: an ext filesystem is mounted
+	// read-only elsewhere, and all its mounts share that.
+	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EBUSY) {
+		m.ReadOnly = true
+		err = unix.Mount(device, directory, filesystem, flags|unix.MS_RDONLY, data)
+	}
+	if err != nil {
+		os.Remove(directory)
+		return nil, err
+	}
+	return m, nil
+}
+
+// Unmount undoes New. A mount that somebody still uses is detached, to go with its
+// last user: the plugin's process is about to end, and nobody else would do it.
+func (m *Mount) Unmount() error { return unmountAndRemove(m.Directory) }
+
+func unmountAndRemove(directory string) error {
+	err := unix.Unmount(directory, unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EBUSY) {
+		err = unix.Unmount(directory, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+	}
+	if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: nothing is mounted there
+		return fmt.Errorf("cannot unmount %s: %w", directory, err)
+	}
+	// Never RemoveAll: if it were still mounted, that would delete the system.
+	if err := os.Remove(directory); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// ClearStale unmounts what killed processes left below the run directory. Call it
+// before New.
+func ClearStale(runDirectory string) error {
+	entries, err := os.ReadDir(runDirectory)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		rest, ours := strings.CutPrefix(entry.Name(), prefix)
+		pid, start, ok := strings.Cut(rest, "-")
+		start, _, _ = strings.Cut(start, "-")
+		if !ours || !ok || !entry.IsDir() {
+			continue
+		}
+		if mark, err := processMark(pid); err == nil && mark == pid+"-"+start {
+			continue // it lives
+		}
+		if err := unmountAndRemove(filepath.Join(runDirectory, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Is reports whether a mount point is one that New made, for this process or for
+// another.
+func Is(mountPoint string) bool { return strings.HasPrefix(filepath.Base(mountPoint), prefix) }
+
+// processMark tells a process from every other of this boot: its id, which is
+// used again, and its start time (field 22 of /proc/PID/stat, proc(5)).
+func processMark(pid string) (string, error) {
+	if _, err := strconv.Atoi(pid); err != nil && pid != "self" {
+		return "", err
+	}
+	data, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return "", err
+	}
+	// The program's name, in parentheses, may hold anything; fields are counted
+	// from behind it, where field 3 is the first.
+	text := string(data)
+	id, _, _ := strings.Cut(text, " ")
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	const startTime = 22 - 3
+	if len(fields) <= startTime {
+		return "", fmt.Errorf("cannot parse /proc/%s/stat", pid)
+	}
+	return id + "-" + fields[startTime], nil
+}

@@ -1,0 +1,109 @@
+package privatemount
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trebuchet-update/tbupdate/sdk/loopback"
+)
+
+func TestMain(m *testing.M) { loopback.Main(m) }
+
+func entries(t *testing.T, directory string) []string {
+	t.Helper()
+	list, err := os.ReadDir(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestMountsOfSeveralProcessesDoNotMeet(t *testing.T) {
+	device := loopback.New(t, loopback.Options{Filesystem: loopback.Ext4})
+	run := t.TempDir()
+	first, err := New(device.Path, run, "ext4", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := New(device.Path, run, "ext4", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Directory == second.Directory {
+		t.Errorf("both are at %s", first.Directory)
+	}
+	if err := ClearStale(run); err != nil {
+		t.Fatal(err)
+	}
+	if got := entries(t, run); len(got) != 2 {
+		t.Errorf("the mounts of a living process were cleared: %v are left", got)
+	}
+	for _, m := range []*Mount{first, second} {
+		if err := m.Unmount(); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := entries(t, run); len(got) != 0 {
+		t.Errorf("%v are left", got)
+	}
+}
+
+func TestMountsOfTheDeadAreCleared(t *testing.T) {
+	device := loopback.New(t, loopback.Options{Filesystem: loopback.Ext4})
+	run := t.TempDir()
+	m, err := New(device.Path, run, "ext4", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A process with this id and another start time: the id was used again.
+	dead := filepath.Join(run, prefix+"1-99999999999-x")
+	if err := unix.Mount(m.Directory, m.Directory, "", unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dead, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(m.Directory, dead, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	foreign := filepath.Join(run, "something-else")
+	if err := os.Mkdir(foreign, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := ClearStale(run); err != nil {
+		t.Fatal(err)
+	}
+	left := strings.Join(entries(t, run), " ")
+	if strings.Contains(left, "99999999999") || !strings.Contains(left, "something-else") {
+		t.Errorf("%s are left", left)
+	}
+	if err := m.Unmount(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadOnlyDevice(t *testing.T) {
+	device := loopback.New(t, loopback.Options{Filesystem: loopback.Ext4})
+	elsewhere := device.Mount(t, "ro")
+	_ = elsewhere
+	m, err := New(device.Path, t.TempDir(), "ext4", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Unmount(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if !m.ReadOnly {
+		t.Error("it is said to be writable")
+	}
+}
