@@ -33,18 +33,12 @@ func (p *program) withMachine(ctx context.Context, act func(context.Context, *up
 	if err != nil {
 		return err
 	}
-	run, err := newRunDirectory()
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(run)
-
-	filesystem, err := p.startPlugin(ctx, settings, sdk.KindFS, machine, run)
+	filesystem, err := p.startPlugin(ctx, settings, sdk.KindFS, machine)
 	if err != nil {
 		return err
 	}
 	defer func() { err = filesystem.stop(ctx, err) }()
-	loader, err := p.startPlugin(ctx, settings, sdk.KindBoot, machine, run)
+	loader, err := p.startPlugin(ctx, settings, sdk.KindBoot, machine)
 	if err != nil {
 		return err
 	}
@@ -110,14 +104,12 @@ func (p *program) describeMachine(settings *config.Config) (*update.Machine, err
 	return machine, nil
 }
 
-// newRunDirectory makes a directory of this process's own for sockets and mounts.
-func newRunDirectory() (string, error) {
-	if err := os.MkdirAll(runDirectory, 0o700); err != nil {
-		return "", fmt.Errorf("cannot make a place for mounts: %w", err)
-	}
-	directory, err := os.MkdirTemp(runDirectory, fmt.Sprintf("%d-", os.Getpid()))
-	if err != nil {
-		return "", fmt.Errorf("cannot make a place for mounts: %w", err)
+// pluginRunDirectory makes the directory in which every process of a plugin has
+// its sockets and mounts, so that one can clear up after another that was killed.
+func pluginRunDirectory(kind sdk.Kind, name string) (string, error) {
+	directory := filepath.Join(runDirectory, string(kind)+"-"+filepath.Base(name))
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return "", fmt.Errorf("cannot make a place for sockets and mounts: %w", err)
 	}
 	return directory, nil
 }
@@ -140,10 +132,14 @@ func (p *plugin) stop(ctx context.Context, err error) error {
 }
 
 // startPlugin starts the configured plugin of a kind and hands it its settings.
-func (p *program) startPlugin(ctx context.Context, settings *config.Config, kind sdk.Kind, machine *update.Machine, run string) (_ *plugin, err error) {
+func (p *program) startPlugin(ctx context.Context, settings *config.Config, kind sdk.Kind, machine *update.Machine) (_ *plugin, err error) {
 	chosen := settings.FS
 	if kind == sdk.KindBoot {
 		chosen = settings.Boot.Backend
+	}
+	run, err := pluginRunDirectory(kind, chosen.Plugin)
+	if err != nil {
+		return nil, err
 	}
 	process, err := pluginhost.Start(ctx, pluginhost.Spec{
 		Kind: kind, Name: chosen.Plugin, SHA256: chosen.SHA256, Directories: pluginDirectories(settings),

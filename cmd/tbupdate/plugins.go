@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -32,11 +31,6 @@ func (p *program) listPlugins(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	run, err := newRunDirectory()
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(run)
 	rows := []pluginRow{}
 	directories := pluginDirectories(settings)
 	for _, found := range pluginhost.List(directories) {
@@ -44,7 +38,7 @@ func (p *program) listPlugins(ctx context.Context) error {
 		problem := found.Problem
 		if problem == nil {
 			var d sdk.Description
-			d, problem = p.describePlugin(ctx, pluginhost.Spec{Kind: found.Kind, Name: found.Name, Program: found.Path, RunDirectory: run, Log: p.pluginLog()})
+			d, problem = p.describePlugin(ctx, pluginhost.Spec{Kind: found.Kind, Name: found.Name, Program: found.Path, Log: p.pluginLog()})
 			row.Version, row.Summary = d.Version, d.Summary
 		}
 		if problem != nil {
@@ -78,6 +72,11 @@ func (p *program) pluginSettings() (*config.Config, error) {
 
 // describePlugin starts a plugin, asks what it is, and stops it.
 func (p *program) describePlugin(ctx context.Context, spec pluginhost.Spec) (sdk.Description, error) {
+	run, err := pluginRunDirectory(spec.Kind, spec.Name)
+	if err != nil {
+		return sdk.Description{}, err
+	}
+	spec.RunDirectory = run
 	process, err := pluginhost.Start(ctx, spec)
 	if err != nil {
 		return sdk.Description{}, err
@@ -100,12 +99,7 @@ func (p *program) checkPlugin(ctx context.Context, path string) error {
 	if match == nil {
 		return usageError{fmt.Errorf("cannot check %s: a plugin program is named tbupdate-fs-NAME or tbupdate-boot-NAME", path)}
 	}
-	run, err := newRunDirectory()
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(run)
-	d, err := p.describePlugin(ctx, pluginhost.Spec{Kind: sdk.Kind(match[1]), Name: match[2], Program: path, RunDirectory: run, Log: p.pluginLog()})
+	d, err := p.describePlugin(ctx, pluginhost.Spec{Kind: sdk.Kind(match[1]), Name: match[2], Program: path, Log: p.pluginLog()})
 	if err != nil {
 		return err
 	}

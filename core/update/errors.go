@@ -1,7 +1,6 @@
 package update
 
 import (
-	"context"
 	"errors"
 	"syscall"
 
@@ -73,15 +72,5 @@ func explain(err error, state string) error {
 	if err == nil || errors.As(err, &e) && e.State != "" {
 		return err
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, sdk.ErrCancelled) {
-		err = interruptedError{err}
-	}
 	return &Error{Class: classify(err), Err: err, State: state}
 }
-
-// interruptedError says that the operator stopped it, whatever the place where it
-// was noticed calls it.
-type interruptedError struct{ cause error }
-
-func (e interruptedError) Error() string { return "interrupted by a signal: " + e.cause.Error() }
-func (e interruptedError) Unwrap() error { return e.cause }

@@ -10,7 +10,7 @@ import (
 )
 
 // arrange makes the names of the layout stand for the generations in want, within
-// the operation in flight. It looks at what is there and changes only what differs,
+// the operation in flight, which records the new roles when it is over. It looks at what is there and changes only what differs,
 // so that it serves to rotate, to rotate back, and to go on after a crash.
 //
 // None of its steps changes what boots next: boot entries pin identities, and no
@@ -41,7 +41,6 @@ func (s *session) arrange(ctx context.Context, want generation.Roles) error {
 			return err
 		}
 	}
-	s.journal.Roles = want
 	return nil
 }
 

@@ -88,6 +88,7 @@ func (s *session) finishFallBack(ctx context.Context) error {
 	op.Generation.Reason = op.Reason
 	s.journal.Put(op.Generation)
 	s.journal.Trial = nil
+	s.journal.Roles = op.After
 	return s.finish(ctx, generation.ResultDone, op.Reason)
 }
 

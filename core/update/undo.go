@@ -54,6 +54,7 @@ func (s *session) undo(ctx context.Context, reason string) error {
 		}
 	}
 	s.forget(op.Generation.ID)
+	s.journal.Roles = op.Before
 	return s.finish(ctx, generation.ResultUndone, reason)
 }
 

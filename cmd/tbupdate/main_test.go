@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/core/update"
+	"github.com/trebuchet-update/tbupdate/sdk/loopback"
+)
+
+func TestMain(m *testing.M) {
+	loopback.Isolate()
+	testscript.Main(m, map[string]func(){"tbupdate": main, "tbupdate-stopped": stopped, "tbupdate-steps": steps})
+}
+
+// stopped is tbupdate with a stop at one step: its first argument is a signal, or
+// WAIT to make the file "reached" and wait for the file "go-on"; the second is
+// KIND/STEP/PHASE. Where the signal does not end the program it goes on.
+func stopped() {
+	signals := map[string]syscall.Signal{"KILL": syscall.SIGKILL, "INT": syscall.SIGINT, "TERM": syscall.SIGTERM}
+	runObserved(os.Args[3:], func(kind generation.OperationKind, step update.Step, phase update.Phase) {
+		if os.Args[2] != place(kind, step, phase) {
+			return
+		}
+		if sig, ok := signals[os.Args[1]]; ok {
+			_ = syscall.Kill(os.Getpid(), sig)
+			time.Sleep(50 * time.Millisecond) // until the signal is noticed
+			return
+		}
+		if err := os.WriteFile("reached", nil, 0o600); err != nil {
+			panic(err)
+		}
+		for {
+			if _, err := os.Stat("go-on"); err == nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+}
+
+// steps is tbupdate that writes each KIND/STEP/PHASE that it passes to the file
+// that is its first argument.
+func steps() {
+	list, err := os.Create(os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	runObserved(os.Args[2:], func(kind generation.OperationKind, step update.Step, phase update.Phase) {
+		if _, err := list.WriteString(place(kind, step, phase) + "\n"); err != nil {
+			panic(err)
+		}
+	})
+}
+
+func place(kind generation.OperationKind, step update.Step, phase update.Phase) string {
+	return strings.Join([]string{string(kind), string(step), string(phase)}, "/")
+}
+
+func runObserved(arguments []string, observe func(generation.OperationKind, update.Step, update.Phase)) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, observe: observe}
+	os.Exit(p.run(ctx, arguments))
+}

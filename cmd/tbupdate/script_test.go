@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/trebuchet-update/tbupdate/core/delta"
+)
+
+// TestScripts runs the user stories in testdata/script, each on disks of its own.
+// They have these commands beside those of testscript:
+//
+//	system DIR VERSION KERNEL   write a small root filesystem
+//	delta FILE OLD NEW          write a tbdiff stream
+//	machine DIR [fs=SIZE] [boot=SIZE]   make disks, install DIR, write config.toml and cmdline
+//	power-on                    start as GRUB would: uses up a trial, writes cmdline
+//	layout                      print the subvolumes
+//	fill fs|boot LEAVE          fill a disk until so many bytes are left
+//	mount-boot [OPTION]         keep /boot mounted at $BOOT
+//	unmount-boot                undo that
+//	mount-volume                keep the volume's top level mounted at $VOLUME
+//	capture VAR REGEX           take the first group out of the last output
+//	append FILE TEXT            add a line to a file
+func TestScripts(t *testing.T) {
+	plugins := buildPlugins(t)
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			runScript(t, file, plugins)
+		})
+	}
+}
+
+// runScript runs one script with a machine of its own.
+func runScript(t *testing.T, file, plugins string) {
+	machine := &testMachine{t: t, plugins: plugins}
+	testscript.RunT(inPlace{t}, testscript.Params{
+		Files: []string{file},
+		Setup: func(env *testscript.Env) error {
+			machine.work = env.WorkDir
+			env.Setenv("PLUGINS", plugins)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"system": func(ts *testscript.TestScript, _ bool, a []string) { makeSystem(t, ts.MkAbs(a[0]), a[1], a[2]) },
+			"delta": func(ts *testscript.TestScript, _ bool, a []string) {
+				ts.Check(writeDelta(ts.MkAbs(a[0]), ts.MkAbs(a[1]), ts.MkAbs(a[2])))
+			},
+			"machine":  func(ts *testscript.TestScript, _ bool, a []string) { machine.set(ts, a) },
+			"power-on": func(*testscript.TestScript, bool, []string) { machine.powerOn() },
+			"layout": func(ts *testscript.TestScript, _ bool, _ []string) {
+				_, err := fmt.Fprint(ts.Stdout(), machine.layout())
+				ts.Check(err)
+			},
+			"fill": func(ts *testscript.TestScript, _ bool, a []string) {
+				leave, err := strconv.ParseUint(a[1], 10, 64)
+				ts.Check(err)
+				disk := machine.withVolume
+				if a[0] == "boot" {
+					disk = machine.withBoot
+				}
+				disk(func(top string) { machine.fill(top, leave) })
+			},
+			"mount-boot": func(ts *testscript.TestScript, _ bool, a []string) {
+				top := machine.boot.Mount(t, a...)
+				ts.Setenv("BOOT", top)
+			},
+			"unmount-boot": func(ts *testscript.TestScript, _ bool, _ []string) { machine.boot.Unmount(t, ts.Getenv("BOOT")) },
+			"mount-volume": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Setenv("VOLUME", machine.fs.Mount(t, "subvolid=5"))
+			},
+			"capture": func(ts *testscript.TestScript, _ bool, a []string) { capture(ts, a[0], a[1]) },
+			"append": func(ts *testscript.TestScript, _ bool, a []string) {
+				f, err := os.OpenFile(ts.MkAbs(a[0]), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
+				ts.Check(err)
+				defer f.Close()
+				_, err = fmt.Fprintln(f, a[1])
+				ts.Check(err)
+			},
+		},
+	})
+}
+
+// inPlace runs a script in the goroutine of the test that it is given, so that its
+// commands may fail that test.
+type inPlace struct{ *testing.T }
+
+func (p inPlace) Run(_ string, script func(testscript.T)) { script(p) }
+func (inPlace) Parallel()                                 {}
+func (inPlace) Verbose() bool                             { return testing.Verbose() }
+
+// set makes the disks and the configuration that goes with them.
+func (m *testMachine) set(ts *testscript.TestScript, arguments []string) {
+	for _, option := range arguments[1:] {
+		name, value, _ := strings.Cut(option, "=")
+		size, err := strconv.ParseInt(value, 10, 64)
+		ts.Check(err)
+		switch name {
+		case "fs":
+			m.volumeSize = size
+		case "boot":
+			m.bootSize = size
+		default:
+			ts.Fatalf("unknown option %s", option)
+		}
+	}
+	m.install(ts.MkAbs(arguments[0]))
+	ts.Setenv("FS_DEVICE", m.fs.Path)
+	ts.Setenv("BOOT_DEVICE", m.boot.Path)
+	m.write(m.work+"/config.toml", m.config())
+}
+
+// capture sets an environment variable to what the first group of the expression
+// matches in the last standard output.
+func capture(ts *testscript.TestScript, name, expression string) {
+	match := regexp.MustCompile("(?m)" + expression).FindStringSubmatch(ts.ReadFile("stdout"))
+	if match == nil {
+		ts.Fatalf("no match for %s", expression)
+	}
+	ts.Setenv(name, match[1])
+}
+
+func writeDelta(path, origin, target string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := delta.Create(context.Background(), f, origin, target, delta.Options{}); err != nil {
+		return err
+	}
+	return f.Close()
+}
