@@ -37,10 +37,15 @@ func (p *Process) unary(ctx context.Context, method string, request, reply any, 
 	c := call{process: p, method: m, limit: p.spec.Limits.Read}
 	if m.Changes {
 		c.limit = p.spec.Limits.Change
+		p.change()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.limit, errTooSlow)
 	defer cancel()
-	return c.explain(ctx, invoke(ctx, method, request, reply, conn, options...))
+	err := invoke(ctx, method, request, reply, conn, options...)
+	if m.Changes && !errors.Is(err, launch.ErrAbandoned) {
+		p.changeEnded() // an abandoned one goes on in the plugin
+	}
+	return c.explain(ctx, err)
 }
 
 // stream sees the calls of Changes. It has the limit of a change: there may be
@@ -99,7 +104,7 @@ func (c call) explain(ctx context.Context, err error) error {
 	p := c.process
 	tooSlow := errors.Is(context.Cause(ctx), errTooSlow)
 	if errors.Is(err, launch.ErrAbandoned) {
-		return p.setBroken(p.fail(c.hangs(tooSlow)), c.method.Changes)
+		return p.setBroken(p.fail(c.hangs(tooSlow)))
 	}
 	reported := wire.FromStatus(err)
 	var own *sdk.Error
@@ -141,7 +146,7 @@ func (c call) explainTransport(ctx context.Context, err error, tooSlow bool) err
 	}
 	select {
 	case <-p.process.Exited():
-		return p.setBroken(p.fail(fmt.Errorf("died in %s (%s)", c.method.Name, p.process.ExitStatus())), false)
+		return p.setBroken(p.fail(fmt.Errorf("died in %s (%s)", c.method.Name, p.process.ExitStatus())))
 	case <-time.After(exitWait):
 		return p.fail(fmt.Errorf("failed in %s: %w", c.method.Name, err))
 	}

@@ -18,10 +18,9 @@ type Process struct {
 	description sdk.Description
 	process     *launch.Process
 
-	mu     sync.Mutex
-	broken *Error // why no call can be made any more
-	// inChange is true where broken is a call that may still change something.
-	inChange bool
+	mu       sync.Mutex
+	broken   *Error // why no call can be made any more
+	changing int    // calls under way that may change something
 }
 
 // Start finds the plugin, judges its file, starts it and asks what it is. The
@@ -166,16 +165,17 @@ func (p *Process) FS() sdk.FS { return checkedFS{FS: p.process.FS(), process: p}
 func (p *Process) Boot() sdk.Boot { return checkedBoot{Boot: p.process.Boot(), process: p} }
 
 // Stop closes the plugin and waits until it is gone; nothing of it is left
-// running. ctx does not cut that short, since a plugin that is closing may be
-// unmounting: Limits.Stop does, and where a change hangs Limits.Change on top;
-// then the process is killed. Repeated, it gives the same error again.
+// running. A call under way is waited for. ctx does not cut that short, since a
+// plugin that is closing may be unmounting: Limits.Stop does, and where a change
+// is under way Limits.Change and ChangeGrace on top; then the process is killed.
+// Repeated, it gives the same error again.
 //
 // The error is what the plugin's Close reported, or an *Error.
 func (p *Process) Stop(ctx context.Context) error {
-	broken, inChange := p.state()
+	broken, changing := p.state()
 	limit := p.spec.Limits.Stop
-	if inChange {
-		limit += p.spec.Limits.Change
+	if changing {
+		limit += p.spec.Limits.Change + p.spec.Limits.ChangeGrace
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
@@ -190,17 +190,33 @@ func (p *Process) Stop(ctx context.Context) error {
 	return p.fail(err)
 }
 
-// state says why no call can be made any more, and whether that is because a
-// change hangs.
-func (p *Process) state() (broken *Error, inChange bool) {
+// state says why no call can be made any more, and whether a change may be under
+// way.
+func (p *Process) state() (broken *Error, changing bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.broken, p.inChange
+	return p.broken, p.changing > 0
 }
 
-func (p *Process) setBroken(e *Error, inChange bool) *Error {
+// setBroken sets why no call can be made any more; the first reason stays.
+func (p *Process) setBroken(e *Error) *Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.broken, p.inChange = e, inChange
-	return e
+	if p.broken == nil {
+		p.broken = e
+	}
+	return p.broken
+}
+
+// change counts a change as under way, and changeEnded no longer.
+func (p *Process) change() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changing++
+}
+
+func (p *Process) changeEnded() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changing--
 }

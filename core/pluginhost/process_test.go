@@ -251,6 +251,7 @@ func TestStopFaults(t *testing.T) {
 	t.Parallel()
 	for behaviour, want := range map[string]string{
 		"failsinclose": `cannot unmount /run/volume: target is busy`,
+		"diesinclose":  `plugin fs-diesinclose (PROGRAM) died while it was closed (exit status 7)`,
 		"hangsinclose": `plugin fs-hangsinclose (PROGRAM) had to be killed, since it did not stop in time: context deadline exceeded`,
 	} {
 		t.Run(behaviour, func(t *testing.T) {
@@ -267,6 +268,52 @@ func TestStopFaults(t *testing.T) {
 				t.Errorf("calls (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestStopDuringChange: a change under way is waited for, however short the time
+// for stopping is.
+func TestStopDuringChange(t *testing.T) {
+	t.Parallel()
+	s := spec(t, sdk.KindFS, "slow")
+	s.Limits.Stop = time.Millisecond
+	p := configured(t, s, nil)
+	done := make(chan error)
+	go func() { done <- p.FS().Prepare(context.Background()) }()
+	eventually(t, "the change is under way", func() bool { return slices.Contains(record(t, s.RunDirectory), "begin") })
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Stop(cancelled); err != nil {
+		t.Errorf("Stop gave %v", err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("the change gave %v", err)
+	}
+	if diff := cmp.Diff([]string{"configure", "prepare", "begin", "end", "close"}, record(t, s.RunDirectory)); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// TestStartCancelled: a start that is cancelled leaves nothing behind.
+func TestStartCancelled(t *testing.T) {
+	t.Parallel()
+	s := spec(t, sdk.KindFS, "hangs")
+	s.Limits.Start = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		for {
+			private, err := filepath.Glob(filepath.Join(s.RunDirectory, "plugin-*"))
+			if err != nil || len(private) > 0 {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	_, err := pluginhost.Start(ctx, s)
+	want := "plugin fs-hangs (PROGRAM) was stopped while it started: context canceled"
+	if diff := cmp.Diff(want, message(err, filepath.Join(s.Directories[0], "tbupdate-fs-hangs"))); diff != "" || !errors.Is(err, context.Canceled) {
+		t.Errorf("message (-want +got):\n%s", diff)
 	}
 }
 

@@ -46,6 +46,9 @@ const (
 	killLimit = helperGrace + 5*time.Second
 )
 
+// cleanExit is how a process should end, in the words of os.ProcessState.
+const cleanExit = "exit status 0"
+
 // child is the operating system's side of a plugin. It is go-plugin's runner.
 type child struct {
 	command        *exec.Cmd
@@ -59,6 +62,7 @@ type child struct {
 	pid    int
 	status string // valid after exited
 
+	begun    chan struct{}   // pid is set; never closed when it cannot be started
 	context  context.Context // done after exited
 	end      context.CancelFunc
 	exited   chan struct{} // the process has ended
@@ -73,6 +77,7 @@ var _ runner.Runner = (*child)(nil)
 func newChild(program *os.File, path, directory string) (c *child, err error) {
 	c = &child{
 		directory: directory,
+		begun:     make(chan struct{}),
 		exited:    make(chan struct{}), finished: make(chan struct{}),
 		gone: make(chan struct{}), killed: make(chan struct{}),
 	}
@@ -157,9 +162,13 @@ func (c *child) live(started chan<- error) {
 		return
 	}
 	c.pid = c.command.Process.Pid
+	close(c.begun)
+	if c.wasKilled() { // before it had begun
+		_ = c.command.Process.Kill() // it ended in the meantime
+	}
 	started <- nil
 	err = c.command.Wait()
-	c.status = "exit status 0"
+	c.status = cleanExit
 	if err != nil {
 		c.status = err.Error()
 	}
@@ -232,17 +241,20 @@ func (c *child) Wait(context.Context) error {
 }
 
 // Kill implements runner.Runner: it kills the process and waits until it and its
-// helpers are gone. It fails for a process that the kernel does not let go, such
-// as one that waits for a dead disk.
+// helpers are gone. One that has not begun yet is killed as soon as it does. It
+// fails for a process that the kernel does not let go, such as one that waits for
+// a dead disk.
 func (c *child) Kill(context.Context) error {
-	if c.pid == 0 {
-		return nil
-	}
 	select {
 	case <-c.exited:
 	default:
 		c.killOnce.Do(func() { close(c.killed) })
+	}
+	select {
+	case <-c.begun:
 		_ = c.command.Process.Kill() // it ended in the meantime
+	default:
+		return nil // live looks after it
 	}
 	select {
 	case <-c.gone:

@@ -242,15 +242,24 @@ func (p *Process) stop(ctx context.Context) error {
 
 // closePlugin has the plugin closed, unless it is dead already.
 func (p *Process) closePlugin(ctx context.Context) error {
-	select {
-	case <-p.child.exited:
+	if p.child.context.Err() != nil {
 		return nil
-	default:
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(p.child.context, cancel)()
-	return p.Plugin().CloseContext(ctx)
+	err := p.Plugin().CloseContext(ctx)
+	var reported *sdk.Error
+	if err == nil || errors.As(err, &reported) {
+		return err
+	}
+	// There was no answer: time is up, or the plugin ended without one.
+	select {
+	case <-p.child.finished:
+		if p.child.status == cleanExit {
+			return nil
+		}
+		return fmt.Errorf("died while it was closed (%s)", p.child.status)
+	case <-ctx.Done():
+		return err
+	}
 }
 
 // release ends the process if it still runs, and frees what belongs to it.

@@ -109,6 +109,8 @@ func (p *faulty) Close() error {
 	switch p.behaviour {
 	case "failsinclose":
 		return sdk.Errorf(sdk.CodeBusy, "unmount", "/run/volume", "target is busy")
+	case "diesinclose":
+		os.Exit(7)
 	case "hangsinclose":
 		time.Sleep(time.Hour)
 	case "leaveshelper":
