@@ -101,6 +101,11 @@ func (g *grubLoader) read() (choice, error) {
 			now.listed = append(now.listed, id)
 		}
 	}
+	for _, name := range []string{grubcfg.VariableDefault, grubcfg.VariableTrial} {
+		if id := value(e.block, name); id != "" {
+			now.held = append(now.held, id)
+		}
+	}
 	if now.problem, err = g.notRead(); err != nil || now.problem != "" {
 		return now, err
 	}
@@ -108,6 +113,9 @@ func (g *grubLoader) read() (choice, error) {
 		if id := value(e.block, name); slices.Contains(now.listed, id) {
 			now.defaultID = id
 		}
+	}
+	if now.defaultID != "" {
+		now.held = append(now.held, now.defaultID) // it may be the one before
 	}
 	if id := value(e.block, grubcfg.VariableTrial); slices.Contains(now.listed, id) && !e.broken {
 		now.trial = id
@@ -275,10 +283,8 @@ func (g *grubLoader) withdraw(id string) error {
 	}
 	entries := slices.DeleteFunc(entriesOf(e.block), func(entry string) bool { return entry == id })
 	e.block.Set(grubcfg.VariableEntries, strings.Join(entries, " "))
-	for _, name := range []string{grubcfg.VariablePrevious, grubcfg.VariableDefault, grubcfg.VariableTrial} {
-		if value(e.block, name) == id {
-			e.block.Set(name, "")
-		}
+	if value(e.block, grubcfg.VariablePrevious) == id {
+		e.block.Set(grubcfg.VariablePrevious, "")
 	}
 	return g.writeBlock(e.block)
 }

@@ -61,28 +61,33 @@ func (p *plugin) install(ctx context.Context, tree *kernelset.Root, entry sdk.En
 	if err != nil {
 		return record{}, err
 	}
-	if same, ok, err := p.alreadyInstalled(ctx, tree, set, plan); err != nil {
+	same, ok, err := p.alreadyInstalled(ctx, tree, set, plan)
+	if err != nil {
 		return record{}, err
-	} else if ok && now.problem == "" && slices.Contains(now.listed, entry.ID) {
+	}
+	if ok && now.problem == "" && slices.Contains(now.listed, entry.ID) && p.loader.problem(same) == "" {
 		return same, nil
 	}
 	if err := p.writable(operation, entry.ID); err != nil {
 		return record{}, err
 	}
-	if entry.ID == now.defaultID || entry.ID == now.trial {
-		return record{}, sdk.Errorf(sdk.CodeBusy, operation, entry.ID, "it is the %s and is not what is asked for; nothing was changed", rolesOf(entry.ID, now))
+	if ok { // its files are whole, and others took away what makes the loader list it
+		return same, p.loader.publish(same)
+	}
+	if slices.Contains(now.held, entry.ID) {
+		return record{}, sdk.Errorf(sdk.CodeBusy, operation, entry.ID, "it is the %s and is not what is asked for; nothing was changed", roleOf(entry.ID, now))
 	}
 	return p.reinstall(ctx, tree, set, plan)
 }
 
-func rolesOf(id string, now choice) string {
-	switch {
-	case id == now.defaultID && id == now.trial:
-		return "default and the armed trial"
-	case id == now.defaultID:
+func roleOf(id string, now choice) string {
+	switch id {
+	case now.defaultID:
 		return "default"
+	case now.trial:
+		return "armed trial"
 	}
-	return "armed trial"
+	return "default or trial as soon as the loader's configuration is mended"
 }
 
 // reinstall writes an entry from nothing, after taking away what was there.

@@ -194,7 +194,8 @@ func TestCheck(t *testing.T) {
 	t.Run("hook overwritten by others", func(t *testing.T) {
 		_, dir := grub.newDevice(t)
 		p := openPlugin(t, dir)
-		mustInstall(t, p, testEntry(t, "a1"))
+		entry := testEntry(t, "a1")
+		mustInstall(t, p, entry)
 		mustDo(t, p.SetDefault(t.Context(), "a1"))
 		writeText(t, filepath.Join(dir, "grub/custom.cfg"), "set color_normal=white/blue\n")
 		wantFinding(t, p, sdk.SeverityBlocking, "custom.cfg")
@@ -203,9 +204,16 @@ func TestCheck(t *testing.T) {
 		if state.Default != "" || state.Foreign != "0" || state.Entries[0].Problem == "" {
 			t.Errorf("state %+v", state)
 		}
-		mustInstall(t, p, testEntry(t, "b2"))
-		if state, err = p.State(t.Context()); err != nil || state.Default != "a1" {
-			t.Errorf("another Install does not mend it: %+v %v", state, err)
+		if err := p.Remove(t.Context(), "a1"); !errors.Is(err, sdk.ErrBusy) {
+			t.Errorf("Remove of the default that GRUB does not come to: %v", err)
+		}
+		mustInstall(t, p, entry)
+		if state, err = p.State(t.Context()); err != nil || state.Default != "a1" || state.Entries[0].Problem != "" {
+			t.Errorf("Install does not mend it: %+v %v", state, err)
+		}
+		custom := readBytes(t, filepath.Join(dir, "grub/custom.cfg"))
+		if !strings.HasPrefix(string(custom), "set color_normal") {
+			t.Errorf("the foreign line is lost:\n%s", custom)
 		}
 	})
 	t.Run("read-only", func(t *testing.T) {

@@ -64,7 +64,10 @@ type choice struct {
 	foreign   string // in the loader's words, when defaultID is ""
 	trial     string
 	listed    []string // ids that the loader offers
-	problem   string   // why the loader does not look at our entries at all
+	// held are the ids that its files name as default or trial, also where it does
+	// not come to boot them at present: nothing of these may be touched.
+	held    []string
+	problem string // why the loader does not look at our entries at all
 }
 
 var _ sdk.Boot = (*plugin)(nil)

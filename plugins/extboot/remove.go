@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/extfs"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubcfg"
@@ -23,8 +24,8 @@ func (p *plugin) Remove(_ context.Context, id string) error {
 	if err != nil {
 		return fail(operation, id, err)
 	}
-	if id == now.defaultID || id == now.trial {
-		return sdk.Errorf(sdk.CodeBusy, operation, id, "it is the %s", rolesOf(id, now))
+	if slices.Contains(now.held, id) {
+		return sdk.Errorf(sdk.CodeBusy, operation, id, "it is the %s", roleOf(id, now))
 	}
 	if err := p.takeAway(id); err != nil {
 		return fail(operation, id, err)

@@ -100,8 +100,11 @@ func (x *extlinuxLoader) read() (choice, error) {
 	if len(now.listed) > 0 && !extlinux.HasDefaultLine(text) {
 		now.problem = fmt.Sprintf("%s/%s was changed by others: its first line does not say what the default is", x.directory, extlinux.ConfigFile)
 	}
-	if id, trial, ok := extlinux.ParseLabel(config.Default); ok && !trial && slices.Contains(now.listed, id) {
-		now.defaultID = id
+	if id, trial, ok := extlinux.ParseLabel(config.Default); ok && !trial {
+		now.held = append(now.held, id)
+		if slices.Contains(now.listed, id) {
+			now.defaultID = id
+		}
 	}
 	vector, _, err := x.readVector()
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, extlinux.ErrMalformed) {
@@ -110,8 +113,11 @@ func (x *extlinuxLoader) read() (choice, error) {
 	if err != nil {
 		return choice{}, err
 	}
-	if id, trial, ok := extlinux.ParseLabel(vector.Once()); ok && trial && config.HasLabel(vector.Once()) {
-		now.trial = id
+	if id, trial, ok := extlinux.ParseLabel(vector.Once()); ok && trial {
+		now.held = append(now.held, id)
+		if config.HasLabel(vector.Once()) {
+			now.trial = id
+		}
 	}
 	return now, nil
 }
