@@ -78,8 +78,9 @@ func (v *volume) checkUnused(all subvolumes, s *subvolume, live bool) error {
 			return err
 		}
 	}
-	// The kernel would delete what is mounted, under the feet of its users.
-	mounts, err := v.mountsOf()
+	// The kernel would delete what is mounted, under the feet of its users. Private
+	// mounts of plugins are of the top level and hold up nothing.
+	mounts, err := v.mounts()
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -13,6 +15,12 @@ import (
 
 // mountTopLevel mounts the subvolume that holds all others.
 func mountTopLevel(device, runDirectory string) (*privatemount.Mount, error) {
+	// The table of mounts, in which mounts looks for it, has paths without symbolic
+	// links; /var/run often is one.
+	runDirectory, err := filepath.EvalSymlinks(runDirectory)
+	if err != nil {
+		return nil, err
+	}
 	m, err := privatemount.New(device, runDirectory, "btrfs", "subvolid=5")
 	if err != nil {
 		return nil, mountError(device, err)
@@ -40,9 +48,9 @@ func (v *volume) mounts() ([]*mountinfo.Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := slices.IndexFunc(all, func(m *mountinfo.Info) bool { return m.Mountpoint == v.mount.directory })
+	own := slices.IndexFunc(all, func(m *mountinfo.Info) bool { return m.Mountpoint == v.mount.Directory })
 	if own < 0 {
-		return nil, fmt.Errorf("%s is not mounted any more", v.mount.directory)
+		return nil, fmt.Errorf("%s is not mounted any more", v.mount.Directory)
 	}
 	// All mounts of a filesystem have the same device number here, unlike files,
 	// whose st_dev is their subvolume's.

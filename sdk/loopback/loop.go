@@ -242,6 +242,7 @@ type blkpgPartition struct {
 	length int64
 	number int32
 	_      [2 * 64]byte // devname, volname: ignored by the kernel
+	_      [4]byte      // what C adds, on 32-bit machines too
 }
 
 // blkpg is the request BLKPG, _IO(0x12, 105), of linux/blkpg.h.
