@@ -178,13 +178,15 @@ func (c Config) Format() (string, error) {
 //
 // Errors: ErrValue.
 func FormatDefaultLine(label string) (string, error) {
-	if len("DEFAULT ")+len(label) >= DefaultLineSize || strings.ContainsAny(label, "\n\r") || strings.TrimSpace(label) != label {
+	// Bytes, where the verbs of fmt would count characters.
+	padding := DefaultLineSize - len("DEFAULT \n") - len(label)
+	if padding < 0 || strings.ContainsAny(label, "\n\r") || strings.TrimSpace(label) != label {
 		return "", fmt.Errorf("%w: label %q", ErrValue, label)
 	}
 	if label == "" {
 		return fmt.Sprintf("%-*s\n", DefaultLineSize-1, noDefault), nil
 	}
-	return fmt.Sprintf("DEFAULT %*s\n", DefaultLineSize-1-len("DEFAULT "), label), nil
+	return "DEFAULT " + strings.Repeat(" ", padding) + label + "\n", nil
 }
 
 // HasDefaultLine reports whether the file begins with a line that can be

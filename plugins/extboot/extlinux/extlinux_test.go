@@ -166,6 +166,7 @@ func FuzzVector(f *testing.F) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(foreign)
+	f.Add("DEFAULT \u02f0") // two bytes, one character
 	f.Add("DEFAULT a\n" + blockBegin + "\nLABEL x\n" + blockEnd + "\nDEFAULT b")
 	f.Fuzz(func(t *testing.T, text string) {
 		config, err := Parse(text)
