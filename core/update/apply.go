@@ -191,7 +191,7 @@ func (s *session) seal(ctx context.Context, work sdk.Subvolume, options ApplyOpt
 		return err
 	}
 	if options.Result != "" && digest != options.Result {
-		return &Error{Class: Refused, Err: fmt.Errorf("the new tree has the digest %s instead of %s", digest, options.Result)}
+		return refusal(Refused, "the new tree has the digest %s instead of %s", digest, options.Result)
 	}
 	g.Tree = digest
 	if g.Version == "" {

@@ -2,6 +2,7 @@ package update
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 
 	"github.com/trebuchet-update/tbupdate/core/pluginhost"
@@ -32,6 +33,11 @@ type Error struct {
 	Err error
 	// State is one sentence: what state the machine is in now.
 	State string
+}
+
+// refusal makes an Error whose State the caller adds.
+func refusal(class Class, format string, arguments ...any) *Error {
+	return &Error{Class: class, Err: fmt.Errorf(format, arguments...)}
 }
 
 // Error gives the first sentence.

@@ -2,7 +2,6 @@ package update
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/trebuchet-update/tbupdate/core/generation"
@@ -36,10 +35,10 @@ func (s *session) checkReady(ctx context.Context, payload *source.Source, option
 // checkIdle makes sure that nothing is in flight and nothing waits for a judgement.
 func (s *session) checkIdle(ctx context.Context) error {
 	if op := s.journal.Operation; op != nil {
-		return &Error{Class: Unclear, Err: fmt.Errorf("an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)}
+		return refusal(Unclear, "an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)
 	}
 	if s.journal.Roles.Root == "" {
-		return &Error{Class: Unclear, Err: errors.New("the system was not taken into the layout; run \"tbupdate init\"")}
+		return refusal(Unclear, "the system was not taken into the layout; run \"tbupdate init\"")
 	}
 	booted, subvolume, err := s.booted(ctx)
 	if err != nil {
@@ -47,15 +46,18 @@ func (s *session) checkIdle(ctx context.Context) error {
 	}
 	if trial := s.journal.Trial; trial != nil {
 		if booted != nil && booted.ID == trial.ID {
-			return fmt.Errorf("generation %s is on trial; confirm it or roll it back first", trial.ID)
+			return refusal(Failed, "generation %s is on trial; confirm it or roll it back first", trial.ID)
 		}
-		return fmt.Errorf("generation %s is armed for a trial; reboot, or take it back with \"tbupdate rollback\"", trial.ID)
+		if s.Live() && trial.BootID != s.BootID {
+			return refusal(Unclear, "the boot after generation %s was armed was not judged yet; run \"tbupdate recover\"", trial.ID)
+		}
+		return refusal(Failed, "generation %s is armed for a trial; reboot, or take it back with \"tbupdate rollback\"", trial.ID)
 	}
 	if booted == nil {
-		return &Error{Class: Unclear, Err: fmt.Errorf("the system runs from %s, which is no generation; reboot first", describe(subvolume))}
+		return refusal(Unclear, "the system runs from %s, which is no generation; reboot first", describe(subvolume))
 	}
 	if booted.ID != s.journal.Roles.Root {
-		return fmt.Errorf("generation %s runs and %s is to boot next; reboot first", booted.ID, s.journal.Roles.Root)
+		return refusal(Failed, "generation %s runs and %s is to boot next; reboot first", booted.ID, s.journal.Roles.Root)
 	}
 	return nil
 }
@@ -72,10 +74,10 @@ func describe(subvolume sdk.Subvolume) string {
 // back from it to the running pair.
 func (s *session) checkLoader(ctx context.Context) error {
 	if !s.BootPlugin.Has(sdk.CapabilityOneShot) && !s.BootPlugin.Has(sdk.CapabilityCounted) {
-		return fmt.Errorf("the boot plugin %s cannot boot a generation on trial", s.BootPlugin.Name)
+		return refusal(Failed, "the boot plugin %s cannot boot a generation on trial", s.BootPlugin.Name)
 	}
 	if s.Policy.Tries > 1 && !s.BootPlugin.Has(sdk.CapabilityCounted) {
-		return &Error{Class: Usage, Err: fmt.Errorf("update.tries is %d, and the boot plugin %s cannot count", s.Policy.Tries, s.BootPlugin.Name)}
+		return refusal(Usage, "update.tries is %d, and the boot plugin %s cannot count", s.Policy.Tries, s.BootPlugin.Name)
 	}
 	state, err := s.Boot.State(ctx)
 	if err != nil {
@@ -86,11 +88,11 @@ func (s *session) checkLoader(ctx context.Context) error {
 		if state.Default == "" {
 			what = state.Foreign
 		}
-		return &Error{Class: Unclear, Err: fmt.Errorf("the boot loader's default is %s instead of generation %s, so it would not come back to what runs; run \"tbupdate recover\"", what, s.journal.Default)}
+		return refusal(Unclear, "the boot loader's default is %s instead of generation %s, so it would not come back to what runs; run \"tbupdate recover\"", what, s.journal.Default)
 	}
 	for _, entry := range state.Entries {
 		if entry.ID == state.Default && entry.Problem != "" {
-			return &Error{Class: Unclear, Err: fmt.Errorf("the boot loader could not come back to generation %s: %s", entry.ID, entry.Problem)}
+			return refusal(Unclear, "the boot loader could not come back to generation %s: %s", entry.ID, entry.Problem)
 		}
 	}
 	return nil
@@ -101,14 +103,14 @@ func (s *session) checkLoader(ctx context.Context) error {
 func (s *session) currentTree(ctx context.Context) (sdk.Subvolume, error) {
 	current, err := s.FS.Lookup(ctx, generation.CurrentName)
 	if err != nil {
-		return current, &Error{Class: Unclear, Err: fmt.Errorf("%w; run \"tbupdate recover\"", err)}
+		return current, refusal(Unclear, "%w; run \"tbupdate recover\"", err)
 	}
 	g, err := s.member(s.journal.Roles.Current)
 	if err != nil {
 		return current, err
 	}
 	if !current.ReadOnly || current.Origin != g.Pristine {
-		return current, &Error{Class: Unclear, Err: fmt.Errorf("%s is not a read-only copy of generation %s; run \"tbupdate recover\"", generation.CurrentName, g.ID)}
+		return current, refusal(Unclear, "%s is not a read-only copy of generation %s; run \"tbupdate recover\"", generation.CurrentName, g.ID)
 	}
 	return current, nil
 }
@@ -127,7 +129,7 @@ func (s *session) checkOrigin(ctx context.Context, current sdk.Subvolume, want s
 		}
 	}
 	if have != want {
-		return &Error{Class: Refused, Err: fmt.Errorf("it starts from the tree %s, and this machine's current tree is %s", want, have)}
+		return refusal(Refused, "it starts from the tree %s, and this machine's current tree is %s", want, have)
 	}
 	return nil
 }
@@ -142,8 +144,8 @@ func (s *session) checkRoom(ctx context.Context, current sdk.Subvolume, size int
 	}
 	need := uint64(max(size, 0)) + metadataReserve
 	if volume.FreeBytes < need || volume.MetadataFreeBytes < metadataReserve {
-		return &Error{Class: NoRoom, Err: fmt.Errorf("%s has %s free (%s for metadata), and it takes %s", volume.Device,
-			bytesText(volume.FreeBytes), bytesText(volume.MetadataFreeBytes), bytesText(need))}
+		return refusal(NoRoom, "%s has %s free (%s for metadata), and it takes %s", volume.Device,
+			bytesText(volume.FreeBytes), bytesText(volume.MetadataFreeBytes), bytesText(need))
 	}
 	set, err := s.Boot.Inspect(ctx, current.Path)
 	if err != nil {
@@ -154,8 +156,8 @@ func (s *session) checkRoom(ctx context.Context, current sdk.Subvolume, size int
 		return err
 	}
 	if room.Free < set.Bytes {
-		return &Error{Class: NoRoom, Err: fmt.Errorf("the boot filesystem has %s of %s free, and a kernel set like the running one takes %s",
-			bytesText(room.Free), bytesText(room.Total), bytesText(set.Bytes))}
+		return refusal(NoRoom, "the boot filesystem has %s of %s free, and a kernel set like the running one takes %s",
+			bytesText(room.Free), bytesText(room.Total), bytesText(set.Bytes))
 	}
 	return nil
 }

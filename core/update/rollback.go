@@ -107,7 +107,8 @@ func (s *session) rollBackTo(ctx context.Context, id generation.ID) (*RolledBack
 	if err != nil {
 		return nil, err
 	}
-	if err := s.arrange(ctx, s.journal.Operation.After); err == nil {
+	err = s.arrange(ctx, s.journal.Operation.After)
+	if err == nil {
 		err = s.switchTo(ctx, target.ID)
 	}
 	if err != nil {
@@ -133,7 +134,7 @@ func (s *session) switchTo(ctx context.Context, id generation.ID) error {
 // rollbackTarget finds the generation to go back to.
 func (s *session) rollbackTarget(id generation.ID) (*generation.Generation, error) {
 	if op := s.journal.Operation; op != nil {
-		return nil, &Error{Class: Unclear, Err: fmt.Errorf("an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)}
+		return nil, refusal(Unclear, "an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)
 	}
 	if id == "" {
 		id = s.journal.Roles.Previous
@@ -144,7 +145,7 @@ func (s *session) rollbackTarget(id generation.ID) (*generation.Generation, erro
 	target := s.journal.Find(id)
 	switch {
 	case target == nil:
-		return nil, &Error{Class: Usage, Err: fmt.Errorf("there is no generation %s; \"tbupdate status\" lists them", id)}
+		return nil, refusal(Usage, "there is no generation %s; \"tbupdate status\" lists them", id)
 	case id == s.journal.Roles.Root:
 		return nil, fmt.Errorf("generation %s boots next already", id)
 	case target.State != generation.Good:

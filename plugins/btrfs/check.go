@@ -28,6 +28,7 @@ func (p *plugin) Check(ctx context.Context) ([]sdk.Finding, error) {
 		v.checkRoom,
 		v.checkQuota,
 		func() ([]sdk.Finding, error) { return v.checkLayout(p.setup.Live) },
+		v.checkMountTable,
 	} {
 		if err := ctx.Err(); err != nil {
 			return nil, failure("check", v.device, err)
@@ -172,8 +173,8 @@ func (v *volume) checkQuota() ([]sdk.Finding, error) {
 	}}, nil
 }
 
-// checkLayout looks at what only this plugin can see; core compares roles, boot
-// and fstab.
+// checkLayout looks at what only this plugin can see; core compares roles and boot
+// entries.
 func (v *volume) checkLayout(live bool) ([]sdk.Finding, error) {
 	all, err := v.readSubvolumes()
 	if err != nil {
