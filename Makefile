@@ -21,6 +21,12 @@ PLUGINS      = $(foreach p,btrfs:fs zfs:fs extboot:boot flashkernel:boot,$(if $(
 plugin-name  = tbupdate-$(lastword $(subst :, ,$1))-$(firstword $(subst :, ,$1))
 LINKS        = $(if $(filter tbdiff,$(PROGRAMS)),tbdiff-create tbdiff-deploy)
 
+# Between the commands that foreach makes, so that each is a line of its recipe.
+define newline
+
+
+endef
+
 SCRIPTS = .ci/run demo/boot demo/run demo/trees
 
 .DELETE_ON_ERROR:
@@ -41,17 +47,17 @@ help:
 
 build:
 	@mkdir -p bin/plugins
-	$(foreach p,$(PROGRAMS),$(GOBUILD) -o bin/$p ./cmd/$p && ) true
-	$(foreach p,$(PLUGINS),$(GOBUILD) -o bin/plugins/$(call plugin-name,$p) ./plugins/$(firstword $(subst :, ,$p)) && ) true
-	@$(foreach l,$(LINKS),ln -sf tbdiff bin/$l && ) true
+	$(foreach p,$(PROGRAMS),$(GOBUILD) -o bin/$p ./cmd/$p$(newline))
+	$(foreach p,$(PLUGINS),$(GOBUILD) -o bin/plugins/$(call plugin-name,$p) ./plugins/$(firstword $(subst :, ,$p))$(newline))
+	$(foreach l,$(LINKS),ln -sf tbdiff bin/$l$(newline))
 
 # The updater refuses a plugin that others could write to: modes are set here and
 # do not depend on a umask.
 install: build
 	umask 022 && install -d -m 755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins
 	install -m 755 $(PROGRAMS:%=bin/%) $(DESTDIR)$(PREFIX)/bin/
-	$(foreach p,$(PLUGINS),install -m 755 bin/plugins/$(call plugin-name,$p) $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins/ && ) true
-	$(foreach l,$(LINKS),ln -sf tbdiff $(DESTDIR)$(PREFIX)/bin/$l && ) true
+	$(foreach p,$(PLUGINS),install -m 755 bin/plugins/$(call plugin-name,$p) $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins/$(newline))
+	$(foreach l,$(LINKS),ln -sf tbdiff $(DESTDIR)$(PREFIX)/bin/$l$(newline))
 
 demo: root deps build
 	@demo/run
