@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
+)
+
+// liveMachine runs the program the way a device does: / is the subvolume that was
+// booted, /boot is mounted, /proc says what the kernel was started with, and no
+// configuration says where anything is. Only the kernel is the host's.
+type liveMachine struct {
+	*testMachine
+	binaries string   // the programs as "make build" gives them
+	root     string   // where / of the machine is mounted, "" while it is off
+	mounts   []string // in the order of mounting
+}
+
+// boot mounts what the kernel command line in the file cmdline asks for.
+func (m *liveMachine) boot() {
+	m.t.Helper()
+	commandLine, err := os.ReadFile(m.work + "/cmdline")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.root = m.t.TempDir()
+	flags := ""
+	for _, argument := range strings.Fields(string(commandLine)) {
+		if value, ok := strings.CutPrefix(argument, "rootflags="); ok {
+			flags = value
+		}
+	}
+	m.mount(m.fs.Path, "", "btrfs", unix.MS_RDONLY, flags)
+	m.mount("proc", "proc", "proc", 0, "")
+	m.mount("tmpfs", "run", "tmpfs", 0, "mode=755")
+	m.mount("tmpfs", "tmp", "tmpfs", 0, "mode=1777")
+	m.mount("/dev", "dev", "", unix.MS_BIND, "")
+	m.mount("/sys", "sys", "", unix.MS_BIND|unix.MS_REC, "")
+	m.mount(m.testMachine.boot.Path, "boot", "ext4", 0, "")
+	for name, content := range map[string]string{"cmdline": string(commandLine), "sys/kernel/random/boot_id": uuid.NewString() + "\n"} {
+		said := m.root + "/run/said-" + filepath.Base(name)
+		m.write(said, content)
+		m.mount(said, "proc/"+name, "", unix.MS_BIND, "")
+	}
+	m.run("mkdir", m.root+"/run/test")
+	m.run("cp", "-r", m.binaries, m.root+"/run/test/bin")
+	m.run("cp", m.work+"/update", m.root+"/run/test/")
+}
+
+func (m *liveMachine) mount(source, at, filesystem string, flags uintptr, data string) {
+	m.t.Helper()
+	target := filepath.Join(m.root, at)
+	if err := unix.Mount(source, target, filesystem, flags, data); err != nil {
+		m.t.Fatalf("cannot mount %s on /%s: %v", source, at, err)
+	}
+	m.mounts = append(m.mounts, target)
+}
+
+// halt unmounts everything.
+func (m *liveMachine) halt() {
+	m.t.Helper()
+	for i := len(m.mounts) - 1; i >= 0; i-- {
+		if err := unix.Unmount(m.mounts[i], unix.MNT_DETACH); err != nil {
+			m.t.Errorf("cannot unmount %s: %v", m.mounts[i], err)
+		}
+	}
+	m.mounts, m.root = nil, ""
+}
+
+// reboot starts the machine again as the boot loader decides.
+func (m *liveMachine) reboot() {
+	m.t.Helper()
+	m.halt()
+	m.powerOn()
+	m.boot()
+}
+
+// do runs the program on the machine, which must end with this exit code, and gives
+// what it printed.
+func (m *liveMachine) do(code int, arguments ...string) string {
+	m.t.Helper()
+	command := &exec.Cmd{
+		Path: "/run/test/bin/tbupdate", Args: append([]string{"tbupdate", "--fs", "btrfs", "--boot", "extboot"}, arguments...),
+		Dir: "/", Env: []string{"PATH=/usr/bin"}, SysProcAttr: &syscall.SysProcAttr{Chroot: m.root},
+	}
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	err := command.Run()
+	if command.ProcessState == nil || command.ProcessState.ExitCode() != code {
+		m.t.Fatalf("%s: %v, want exit code %d\n%s%s", strings.Join(command.Args, " "), err, code, stdout.Bytes(), stderr.Bytes())
+	}
+	return stdout.String() + stderr.String()
+}
+
+// expect compares the state of the machine, and which versions run and boot by
+// default, with what they should be.
+func (m *liveMachine) expect(state, running, standard string) {
+	m.t.Helper()
+	var status struct {
+		State, Booted, Default string
+		Generations            []struct{ ID, Version string }
+	}
+	output := m.do(0, "--json", "status")
+	if err := json.Unmarshal([]byte(output), &status); err != nil {
+		m.t.Fatalf("%v\n%s", err, output)
+	}
+	versions := map[string]string{"": "none"}
+	for _, g := range status.Generations {
+		versions[g.ID] = g.Version
+	}
+	got := fmt.Sprintf("%s, runs %s, default %s", status.State, versions[status.Booted], versions[status.Default])
+	if want := fmt.Sprintf("%s, runs %s, default %s", state, running, standard); got != want {
+		m.t.Errorf("the machine is: %s\nit should be: %s", got, want)
+	}
+	program, err := os.ReadFile(m.root + "/usr/bin/program")
+	if err != nil || !strings.Contains(string(program), running) && running != "none" {
+		m.t.Errorf("what runs is %q, %v; want version %s", program, err, running)
+	}
+}
+
+// TestRunningMachine updates a machine from within: its root is mounted as / while
+// its name goes to another subvolume.
+func TestRunningMachine(t *testing.T) {
+	binaries := t.TempDir()
+	for program, source := range map[string]string{"tbupdate": ".", "plugins/tbupdate-fs-btrfs": "../../plugins/btrfs", "plugins/tbupdate-boot-extboot": "../../plugins/extboot"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(binaries, program), source)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if output, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("cannot build %s: %v\n%s", program, err, output)
+		}
+	}
+	systems := t.TempDir()
+	makeSystem(t, systems+"/v1", "1.0", "6.1.0-1")
+	makeSystem(t, systems+"/v2", "2.0", "6.1.0-2")
+	if err := writeDelta(systems+"/update", systems+"/v1", systems+"/v2"); err != nil {
+		t.Fatal(err)
+	}
+	m := &liveMachine{testMachine: newMachine(t, "", systems), binaries: binaries}
+	m.install(systems + "/v1")
+	m.boot()
+	t.Cleanup(m.halt)
+
+	// An installed system is taken in, and runs from the layout after a reboot.
+	m.do(0, "init")
+	m.expect("idle", "none", "1.0")
+	if output := m.do(6, "apply", "--allow-unsigned", "/run/test/update"); !strings.Contains(output, "reboot first") {
+		t.Errorf("an update of what is not a generation: %s", output)
+	}
+	m.reboot()
+	m.expect("idle", "1.0", "1.0")
+
+	// An update, while the old root goes on running under another name.
+	m.do(0, "apply", "--allow-unsigned", "--no-reboot", "/run/test/update")
+	m.expect("trial", "1.0", "1.0")
+	if output := m.do(0, "recover"); !strings.Contains(output, "Everything is in order") {
+		t.Errorf("recover before the reboot: %s", output)
+	}
+	m.expect("trial", "1.0", "1.0")
+
+	// The trial fails: the machine comes back.
+	m.halt()
+	m.powerOn()
+	m.reboot()
+	if output := m.do(6, "apply", "--allow-unsigned", "/run/test/update"); !strings.Contains(output, "was not judged yet") {
+		t.Errorf("an update before the boot was judged: %s", output)
+	}
+	if output := m.do(0, "recover"); !strings.Contains(output, "was rolled back and is marked failed") {
+		t.Errorf("recover after a failed trial: %s", output)
+	}
+	m.expect("idle", "1.0", "1.0")
+
+	// Again, and it works.
+	m.do(0, "apply", "--allow-unsigned", "--no-reboot", "/run/test/update")
+	m.reboot()
+	m.do(0, "recover")
+	m.expect("trial", "2.0", "1.0")
+	m.do(0, "confirm")
+	m.expect("idle", "2.0", "2.0")
+
+	// Back by hand, while the newer root runs.
+	m.do(0, "rollback")
+	m.expect("rolling-back", "2.0", "1.0")
+	m.reboot()
+	m.do(0, "recover")
+	m.expect("idle", "1.0", "1.0")
+	if output := m.do(1, "check"); strings.Contains(output, "blocking  layout") || strings.Contains(output, "runs from") {
+		t.Errorf("check finds fault with the layout:\n%s", output)
+	}
+}
