@@ -141,7 +141,7 @@ func (c call) explainTransport(ctx context.Context, err error, tooSlow bool) err
 			return p.fail(c.tooSlow())
 		}
 		if ctx.Err() != nil {
-			return sdk.Errorf(sdk.CodeCancelled, "call", c.method.Name, "%w", context.Cause(ctx))
+			return err // package wire says that it was cancelled
 		}
 	}
 	select {

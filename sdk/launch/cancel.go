@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
-	"github.com/trebuchet-update/tbupdate/sdk"
 	pluginv1 "github.com/trebuchet-update/tbupdate/sdk/proto/v1"
 	"github.com/trebuchet-update/tbupdate/sdk/wire"
 )
@@ -32,11 +32,11 @@ func (p *Process) forwardCancel(ctx context.Context, method string, request, rep
 	select {
 	case <-p.turn:
 	case <-ctx.Done():
-		return notBegun(ctx, m)
+		return status.FromContextError(ctx.Err()).Err()
 	}
 	defer func() { p.turn <- struct{}{} }()
 	if ctx.Err() != nil {
-		return notBegun(ctx, m)
+		return status.FromContextError(ctx.Err()).Err()
 	}
 	detached, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
@@ -66,8 +66,4 @@ func (p *Process) cancelCall(ctx context.Context, m wire.Method, done <-chan err
 	case <-limit.Done():
 		return fmt.Errorf("%w, within %s: %w", ErrAbandoned, grace.Round(time.Millisecond), context.Cause(ctx))
 	}
-}
-
-func notBegun(ctx context.Context, m wire.Method) error {
-	return sdk.Errorf(sdk.CodeCancelled, "call", m.Name, "%w", context.Cause(ctx))
 }

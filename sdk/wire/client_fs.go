@@ -18,26 +18,26 @@ type fsClient struct {
 
 // NewFS makes an sdk.FS of a connection to a plugin of kind fs.
 func NewFS(conn grpc.ClientConnInterface) sdk.FS {
-	return &fsClient{Plugin: NewPlugin(conn), client: pluginv1.NewFSClient(conn)}
+	return &fsClient{Plugin: NewPlugin(conn), client: pluginv1.NewFSClient(translated{conn})}
 }
 
 func (c *fsClient) Volume(ctx context.Context) (sdk.Volume, error) {
 	r, err := c.client.Volume(ctx, &pluginv1.VolumeRequest{})
 	if err != nil {
-		return sdk.Volume{}, FromStatus(err)
+		return sdk.Volume{}, err
 	}
 	return fromVolume(r.GetVolume()), nil
 }
 
 func (c *fsClient) Prepare(ctx context.Context) error {
 	_, err := c.client.Prepare(ctx, &pluginv1.PrepareRequest{})
-	return FromStatus(err)
+	return err
 }
 
 func (c *fsClient) List(ctx context.Context) ([]sdk.Subvolume, error) {
 	r, err := c.client.List(ctx, &pluginv1.ListRequest{})
 	if err != nil {
-		return nil, FromStatus(err)
+		return nil, err
 	}
 	return convert(r.GetSubvolumes(), fromSubvolume), nil
 }
@@ -59,27 +59,27 @@ func (c *fsClient) Snapshot(ctx context.Context, from sdk.Identity, to string, r
 
 func (c *fsClient) Rename(ctx context.Context, id sdk.Identity, to string) error {
 	_, err := c.client.Rename(ctx, &pluginv1.RenameRequest{Identity: []byte(id), To: []byte(to)})
-	return FromStatus(err)
+	return err
 }
 
 func (c *fsClient) Exchange(ctx context.Context, name string, id sdk.Identity) error {
 	_, err := c.client.Exchange(ctx, &pluginv1.ExchangeRequest{Name: []byte(name), Identity: []byte(id)})
-	return FromStatus(err)
+	return err
 }
 
 func (c *fsClient) Delete(ctx context.Context, id sdk.Identity) error {
 	_, err := c.client.Delete(ctx, &pluginv1.DeleteRequest{Identity: []byte(id)})
-	return FromStatus(err)
+	return err
 }
 
 func (c *fsClient) Seal(ctx context.Context, id sdk.Identity) error {
 	_, err := c.client.Seal(ctx, &pluginv1.SealRequest{Identity: []byte(id)})
-	return FromStatus(err)
+	return err
 }
 
 func (c *fsClient) Flush(ctx context.Context) error {
 	_, err := c.client.Flush(ctx, &pluginv1.FlushRequest{})
-	return FromStatus(err)
+	return err
 }
 
 func (c *fsClient) Default(ctx context.Context) (sdk.Subvolume, error) {
@@ -89,13 +89,13 @@ func (c *fsClient) Default(ctx context.Context) (sdk.Subvolume, error) {
 
 func (c *fsClient) SetDefault(ctx context.Context, id sdk.Identity) error {
 	_, err := c.client.SetDefault(ctx, &pluginv1.SetDefaultRequest{Identity: []byte(id)})
-	return FromStatus(err)
+	return err
 }
 
 func (c *fsClient) KernelArguments(ctx context.Context, id sdk.Identity) ([]string, error) {
 	r, err := c.client.KernelArguments(ctx, &pluginv1.KernelArgumentsRequest{Identity: []byte(id)})
 	if err != nil {
-		return nil, FromStatus(err)
+		return nil, err
 	}
 	return fromBytes(r.GetArguments()), nil
 }
@@ -108,7 +108,7 @@ func (c *fsClient) Booted(ctx context.Context, commandLine string) (sdk.Subvolum
 func (c *fsClient) MountLine(ctx context.Context, id sdk.Identity, directory string) (string, error) {
 	r, err := c.client.MountLine(ctx, &pluginv1.MountLineRequest{Identity: []byte(id), Directory: []byte(directory)})
 	if err != nil {
-		return "", FromStatus(err)
+		return "", err
 	}
 	return string(r.GetLine()), nil
 }
@@ -116,7 +116,7 @@ func (c *fsClient) MountLine(ctx context.Context, id sdk.Identity, directory str
 func (c *fsClient) StateDirectory(ctx context.Context) (string, error) {
 	r, err := c.client.StateDirectory(ctx, &pluginv1.StateDirectoryRequest{})
 	if err != nil {
-		return "", FromStatus(err)
+		return "", err
 	}
 	return string(r.GetPath()), nil
 }
@@ -128,7 +128,7 @@ func (c *fsClient) Changes(ctx context.Context, a, b sdk.Identity, emit func(sdk
 	defer cancel()
 	stream, err := c.client.Changes(ctx, &pluginv1.ChangesRequest{A: []byte(a), B: []byte(b)})
 	if err != nil {
-		return FromStatus(err)
+		return err
 	}
 	for {
 		r, err := stream.Recv()
@@ -136,7 +136,7 @@ func (c *fsClient) Changes(ctx context.Context, a, b sdk.Identity, emit func(sdk
 			return nil
 		}
 		if err != nil {
-			return FromStatus(err)
+			return err
 		}
 		for _, change := range r.GetChanges() {
 			if err := emit(fromChange(change)); err != nil {
@@ -151,7 +151,7 @@ type subvolumeResponse interface{ GetSubvolume() *pluginv1.Subvolume }
 
 func answered(r subvolumeResponse, err error) (sdk.Subvolume, error) {
 	if err != nil {
-		return sdk.Subvolume{}, FromStatus(err)
+		return sdk.Subvolume{}, err
 	}
 	return fromSubvolume(r.GetSubvolume()), nil
 }

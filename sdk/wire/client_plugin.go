@@ -14,7 +14,7 @@ type Plugin struct{ client pluginv1.PluginClient }
 
 // NewPlugin makes a client of the service Plugin.
 func NewPlugin(conn grpc.ClientConnInterface) *Plugin {
-	return &Plugin{client: pluginv1.NewPluginClient(conn)}
+	return &Plugin{client: pluginv1.NewPluginClient(translated{conn})}
 }
 
 var _ sdk.Plugin = (*Plugin)(nil)
@@ -23,7 +23,7 @@ var _ sdk.Plugin = (*Plugin)(nil)
 func (p *Plugin) Describe(ctx context.Context) (sdk.Description, error) {
 	r, err := p.client.Describe(ctx, &pluginv1.DescribeRequest{})
 	if err != nil {
-		return sdk.Description{}, FromStatus(err)
+		return sdk.Description{}, err
 	}
 	return fromDescription(r.GetDescription()), nil
 }
@@ -31,14 +31,14 @@ func (p *Plugin) Describe(ctx context.Context) (sdk.Description, error) {
 // Configure implements sdk.Plugin.
 func (p *Plugin) Configure(ctx context.Context, setup sdk.Setup) error {
 	_, err := p.client.Configure(ctx, &pluginv1.ConfigureRequest{Setup: toSetup(setup)})
-	return FromStatus(err)
+	return err
 }
 
 // Check implements sdk.Plugin.
 func (p *Plugin) Check(ctx context.Context) ([]sdk.Finding, error) {
 	r, err := p.client.Check(ctx, &pluginv1.CheckRequest{})
 	if err != nil {
-		return nil, FromStatus(err)
+		return nil, err
 	}
 	return convert(r.GetFindings(), fromFinding), nil
 }
@@ -46,7 +46,7 @@ func (p *Plugin) Check(ctx context.Context) ([]sdk.Finding, error) {
 // Cancel asks the call under way to end soon.
 func (p *Plugin) Cancel(ctx context.Context) error {
 	_, err := p.client.Cancel(ctx, &pluginv1.CancelRequest{})
-	return FromStatus(err)
+	return err
 }
 
 // Close implements sdk.Plugin. It waits as long as the plugin needs.
@@ -56,5 +56,5 @@ func (p *Plugin) Close() error { return p.CloseContext(context.Background()) }
 // when the limit is over.
 func (p *Plugin) CloseContext(ctx context.Context) error {
 	_, err := p.client.Close(ctx, &pluginv1.CloseRequest{})
-	return FromStatus(err)
+	return err
 }

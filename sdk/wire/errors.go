@@ -80,7 +80,8 @@ func cut(s string) []byte {
 }
 
 // FromStatus makes an *sdk.Error of a gRPC error that carries one; a code of a
-// later contract becomes CodeInternal. Any other error, such as one of the transport, comes back as it is; nil stays nil.
+// later contract becomes CodeInternal. Any other error, such as one of the
+// transport, comes back as it is; nil stays nil.
 func FromStatus(err error) error {
 	st, ok := status.FromError(err)
 	if err == nil || !ok {

@@ -5,7 +5,9 @@
 // serve; NewFS and NewBoot make an implementation of a connection, for package
 // launch. What goes in at one end comes out at the other, with these
 // exceptions: empty slices and maps arrive as nil, times arrive in UTC without
-// a monotonic part, and an error arrives as an *sdk.Error without its cause.
+// a monotonic part, and an error arrives as an *sdk.Error without its cause. A
+// call whose context is over gives an *sdk.Error with CodeCancelled, also when
+// gRPC did not wait for the plugin to say so.
 package wire
 
 import (

@@ -270,3 +270,45 @@ func TestMethods(t *testing.T) {
 		}
 	}
 }
+
+// TestOver: with a context that is over every method gives what it would give in
+// one process, whatever the plugin is doing.
+func TestOver(t *testing.T) {
+	why := errors.New("the operator left")
+	over, leave := context.WithCancelCause(t.Context())
+	leave(why)
+	late, cancel := context.WithTimeout(t.Context(), -time.Second)
+	defer cancel()
+	for _, s := range subjects(t) {
+		for i := range s.contract.NumMethod() {
+			method := s.contract.Method(i)
+			if method.Name == "Close" {
+				continue // it has no context
+			}
+			t.Run(s.name+"."+method.Name, func(t *testing.T) {
+				for ctx, cause := range map[context.Context]error{over: why, late: context.DeadlineExceeded} {
+					in, _, _ := s.arguments(ctx, method, rand.New(rand.NewPCG(3, 3)))
+					results := s.client.MethodByName(method.Name).Call(in)
+					err, _ := results[len(results)-1].Interface().(error)
+					if !errors.Is(err, sdk.ErrCancelled) || !errors.Is(err, cause) {
+						t.Errorf("got %v, want an *sdk.Error with %q", err, cause)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestCancelledStream: leaving in the midst of Changes is a cancellation.
+func TestCancelledStream(t *testing.T) {
+	f, fs := connectFS(t)
+	for range 4000 { // more than gRPC sends ahead
+		f.emits = append(f.emits, sdk.Change{Kind: sdk.ChangeAdded, Path: strings.Repeat("a", 4000)})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err := fs.Changes(ctx, "1", "2", func(sdk.Change) error { cancel(); return nil })
+	if !errors.Is(err, sdk.ErrCancelled) {
+		t.Errorf("got %v, want a cancellation", err)
+	}
+}
