@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"github.com/moby/sys/mountinfo"
@@ -15,12 +14,6 @@ import (
 
 // mountTopLevel mounts the subvolume that holds all others.
 func mountTopLevel(device, runDirectory string) (*privatemount.Mount, error) {
-	// The table of mounts, in which mounts looks for it, has paths without symbolic
-	// links; /var/run often is one.
-	runDirectory, err := filepath.EvalSymlinks(runDirectory)
-	if err != nil {
-		return nil, err
-	}
 	m, err := privatemount.New(device, runDirectory, "btrfs", "subvolid=5")
 	if err != nil {
 		return nil, mountError(device, err)

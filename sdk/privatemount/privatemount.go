@@ -21,6 +21,7 @@ import (
 
 // Mount is a filesystem that this process mounted.
 type Mount struct {
+	// Directory is where, as the table of mounts has it: without symbolic links.
 	Directory string
 	// ReadOnly is true when the filesystem could not be mounted writable.
 	ReadOnly bool
@@ -29,7 +30,8 @@ type Mount struct {
 // prefix begins the name of every mount point; a process's mark follows.
 const prefix = "private-mount-"
 
-// New mounts the device in a new directory below runDirectory. It asks for a
+// New mounts the device in a new directory below runDirectory, whose symbolic links
+// it resolves. It asks for a
 // writable mount also where the filesystem is mounted read-only elsewhere; only one
 // that cannot be written at all is mounted read-only, so that it can still be
 // looked at. data are the filesystem's own options, as for mount(2).
@@ -40,12 +42,18 @@ func New(device, runDirectory, filesystem, data string) (*Mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	directory, err := os.MkdirTemp(runDirectory, prefix+mark+"-")
+	resolved, err := filepath.EvalSymlinks(runDirectory) // /var/run often is one
+	if err != nil {
+		return nil, err
+	}
+	directory, err := os.MkdirTemp(resolved, prefix+mark+"-")
 	if err != nil {
 		return nil, err
 	}
 	m := &Mount{Directory: directory}
-	const flags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
+	// Not MS_NOEXEC: a new root is reached through such a mount, and what installs
+	// its kernel may be a program of its own, run in a chroot there.
+	const flags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID
 	err = unix.Mount(device, directory, filesystem, flags, data)
 	// EACCES: the device is read-only. EBUSY: an ext filesystem is mounted
 	// read-only elsewhere, and all its mounts share that.
@@ -102,10 +110,6 @@ func ClearStale(runDirectory string) error {
 	}
 	return nil
 }
-
-// Is reports whether a mount point is one that New made, for this process or for
-// another.
-func Is(mountPoint string) bool { return strings.HasPrefix(filepath.Base(mountPoint), prefix) }
 
 // processMark tells a process from every other of this boot: its id, which is
 // used again, and its start time (field 22 of /proc/PID/stat, proc(5)).

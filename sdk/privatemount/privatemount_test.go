@@ -2,10 +2,12 @@ package privatemount
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
@@ -92,8 +94,7 @@ func TestMountsOfTheDeadAreCleared(t *testing.T) {
 
 func TestReadOnlyDevice(t *testing.T) {
 	device := loopback.New(t, loopback.Options{Filesystem: loopback.Ext4})
-	elsewhere := device.Mount(t, "ro")
-	_ = elsewhere
+	device.Mount(t, "ro")
 	m, err := New(device.Path, t.TempDir(), "ext4", "")
 	if err != nil {
 		t.Fatal(err)
@@ -105,5 +106,49 @@ func TestReadOnlyDevice(t *testing.T) {
 	}()
 	if !m.ReadOnly {
 		t.Error("it is said to be writable")
+	}
+}
+
+// TestRunDirectoryBehindLink: the mount point is what the table of mounts says.
+func TestRunDirectoryBehindLink(t *testing.T) {
+	device := loopback.New(t, loopback.Options{Filesystem: loopback.Ext4})
+	link := filepath.Join(t.TempDir(), "run")
+	if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(device.Path, link, "ext4", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mounted, err := mountinfo.Mounted(m.Directory); err != nil || !mounted || strings.HasPrefix(m.Directory, link) {
+		t.Errorf("%s is mounted: %t, %v", m.Directory, mounted, err)
+	}
+	if err := m.Unmount(); err != nil {
+		t.Error(err)
+	}
+	if got := entries(t, link); len(got) != 0 {
+		t.Errorf("%v are left", got)
+	}
+}
+
+// TestProgramsRun: a new root is reached through such a mount, and programs in it
+// have to run.
+func TestProgramsRun(t *testing.T) {
+	device := loopback.New(t, loopback.Options{Filesystem: loopback.Ext4})
+	m, err := New(device.Path, t.TempDir(), "ext4", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Unmount(); err != nil {
+			t.Error(err)
+		}
+	}()
+	program := filepath.Join(m.Directory, "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexit 0\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := exec.Command(program).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
 	}
 }
