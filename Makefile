@@ -83,7 +83,7 @@ fuzz:
 	@git grep -lE '^func Fuzz' -- '*_test.go' | while read -r file; do \
 		grep -oE '^func Fuzz[A-Za-z0-9_]+' "$$file" | while read -r _ target; do \
 			echo "$${file%/*} $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$${file%/*}" </dev/null || exit 1; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "./$${file%/*}" </dev/null || exit 1; \
 		done || exit 1; \
 	done
 
