@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 )
 
 // nonsense makes an *Error of an answer that cannot be true. The method is named
@@ -98,15 +99,13 @@ func checkChange(c sdk.Change) error {
 }
 
 // checkArguments checks kernel arguments: each must stay one argument on a
-// command line, and one line in a boot loader's file. The kernel takes double
-// quotes around spaces (Documentation/admin-guide/kernel-parameters).
+// command line, and one line in a boot loader's file.
 func checkArguments(arguments []string) error {
 	if len(arguments) == 0 {
 		return errors.New("no kernel arguments")
 	}
 	for _, a := range arguments {
-		if a == "" || strings.ContainsFunc(a, func(r rune) bool { return r < ' ' || r == 0x7f }) ||
-			strings.Contains(a, " ") && strings.Count(a, `"`) != 2 {
+		if _, err := cmdline.Join([]string{a}); err != nil {
 			return fmt.Errorf("the kernel argument %q", a)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 )
 
 // Arguments of our own on a kernel command line. The kernel hands on what it does
@@ -25,35 +26,12 @@ const (
 // not to the machine.
 var dropped = []string{"BOOT_IMAGE", "initrd", "root", "rootflags", "rootfstype", generationArgument, trialArgument}
 
-// splitArguments cuts a kernel command line into arguments as the kernel does: at
-// blanks outside double quotes (lib/cmdline.c, next_arg).
-func splitArguments(commandLine string) []string {
-	quoted := false
-	return strings.FieldsFunc(commandLine, func(r rune) bool {
-		if r == '"' {
-			quoted = !quoted
-		}
-		return !quoted && (r == ' ' || r == '\t' || r == '\n')
-	})
-}
-
-// argumentValue gives the value of the last NAME=VALUE, "" when there is none.
-func argumentValue(commandLine, name string) string {
-	value := ""
-	for _, argument := range splitArguments(commandLine) {
-		if v, found := strings.CutPrefix(argument, name+"="); found {
-			value = strings.Trim(v, `"`)
-		}
-	}
-	return value
-}
-
 // inheritArguments gives the arguments of a booted command line that hold for the
 // next generation too. trial are those that were added for a trial only.
 func inheritArguments(commandLine string, trial []string) []string {
-	onTrial := argumentValue(commandLine, trialArgument) != ""
-	return slices.DeleteFunc(splitArguments(commandLine), func(argument string) bool {
-		name, _, _ := strings.Cut(argument, "=")
+	onTrial := cmdline.Value(commandLine, trialArgument) != ""
+	return slices.DeleteFunc(cmdline.Split(commandLine), func(argument string) bool {
+		name, _, _ := cmdline.Cut(argument)
 		return slices.Contains(dropped, name) || onTrial && slices.Contains(trial, argument)
 	})
 }
@@ -69,10 +47,10 @@ func (s *session) arguments(ctx context.Context, id generation.ID, path string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	trial = splitArguments(s.Policy.TrialArguments)
+	trial = cmdline.Split(s.Policy.TrialArguments)
 	var own []string
 	if s.Policy.Arguments != nil {
-		own = splitArguments(*s.Policy.Arguments)
+		own = cmdline.Split(*s.Policy.Arguments)
 	} else if own, err = statedArguments(path); err != nil {
 		return nil, nil, err
 	} else if own == nil {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 )
 
 // Machine is one machine, or the disks of one, with all that the workflow needs.
@@ -147,7 +148,7 @@ func (s *session) booted(ctx context.Context) (*generation.Generation, sdk.Subvo
 		return nil, sdk.Subvolume{}, &Error{Class: Unclear, Err: fmt.Errorf("cannot tell what was booted: %w", err), State: nothingChanged}
 	}
 	g := s.journal.FindRoot(subvolume.Identity)
-	named := argumentValue(s.CommandLine, generationArgument)
+	named := cmdline.Value(s.CommandLine, generationArgument)
 	if g != nil && named != "" && named != string(g.ID) {
 		return nil, subvolume, &Error{Class: Unclear, State: nothingChanged,
 			Err: fmt.Errorf("cannot judge what was booted: the kernel is that of generation %s and the root that of generation %s", named, g.ID)}

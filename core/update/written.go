@@ -15,6 +15,7 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 )
 
 // writtenDirectories are those that a running system writes to. What it writes
@@ -84,7 +85,7 @@ func (s *session) checkWritten(ctx context.Context) ([]sdk.Finding, error) {
 // mount table makes it writable.
 func (s *session) bootsReadOnly(mounts map[string]mountOptions) bool {
 	_, listed := mounts["/"]
-	return !listed && slices.Contains(splitArguments(s.CommandLine), "ro")
+	return !listed && slices.Contains(cmdline.Split(s.CommandLine), "ro")
 }
 
 // checkDirectory gives a finding for a directory that belongs to the generation

@@ -12,6 +12,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/extlinux"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubcfg"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 )
 
 // Files of which one is enough to say that a directory is a loader's.
@@ -85,16 +86,12 @@ func readText(path string) (string, error) {
 // unpinned reports whether a command line leaves it to names which root it mounts:
 // after a rotation it boots whatever then has the name.
 func unpinned(commandLine string) bool {
-	for word := range strings.FieldsSeq(commandLine) {
-		// A ZFS dataset is named, but keeps its name.
-		if strings.HasPrefix(word, "root=ZFS=") || strings.HasPrefix(word, "root=zfs:") && word != "root=zfs:AUTO" {
-			return false
-		}
-		if flags, ok := strings.CutPrefix(word, "rootflags="); ok {
-			return !slices.ContainsFunc(strings.Split(flags, ","), func(f string) bool { return strings.HasPrefix(f, "subvolid=") })
-		}
+	root := cmdline.Value(commandLine, "root")
+	if strings.HasPrefix(root, "ZFS=") || strings.HasPrefix(root, "zfs:") && root != "zfs:AUTO" {
+		return false // a dataset is named, but keeps its name
 	}
-	return true
+	flags := strings.Split(cmdline.Value(commandLine, "rootflags"), ",")
+	return !slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "subvolid=") })
 }
 
 // foreignFinding is the result of a check of an entry of others. As long as the

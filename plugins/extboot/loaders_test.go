@@ -294,28 +294,3 @@ func TestConfigureRefuses(t *testing.T) {
 		})
 	}
 }
-
-func TestCommandLine(t *testing.T) {
-	tests := []struct {
-		name      string
-		arguments []string
-		want      string
-		err       bool
-	}{
-		{"plain", []string{"root=UUID=1", "ro"}, "root=UUID=1 ro", false},
-		{"spaces", []string{"a=b c", "d e"}, `a="b c" "d e"`, false},
-		{"quoted already", []string{`a="b c"`}, `a="b c"`, false},
-		{"none", nil, "", false},
-		{"empty", []string{""}, "", true},
-		{"stray quote", []string{`a"`}, "", true},
-		{"line feed", []string{"a\nb"}, "", true},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got, err := commandLine(test.arguments)
-			if got != test.want || (err != nil) != test.err {
-				t.Errorf("%q, %v", got, err)
-			}
-		})
-	}
-}

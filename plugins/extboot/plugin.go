@@ -13,6 +13,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubcfg"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/kernelset"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 )
 
 // plugin implements sdk.Boot.
@@ -204,7 +205,7 @@ func checkEntry(entry sdk.Entry) error {
 		return sdk.Errorf(sdk.CodeInvalid, operation, entry.ID, "the title %q has control characters", entry.Title)
 	}
 	for _, arguments := range [][]string{entry.Arguments, entry.TrialArguments} {
-		if _, err := commandLine(arguments); err != nil {
+		if _, err := cmdline.Join(arguments); err != nil {
 			return sdk.Errorf(sdk.CodeInvalid, operation, entry.ID, "%w", err)
 		}
 	}

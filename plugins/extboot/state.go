@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 )
 
 // State implements sdk.Boot.
@@ -57,7 +58,7 @@ func (p *plugin) installedEntry(id string, now choice) (sdk.InstalledEntry, erro
 	case err != nil:
 		return sdk.InstalledEntry{}, err
 	}
-	line, err := commandLine(r.Arguments)
+	line, err := cmdline.Join(r.Arguments)
 	if err != nil {
 		return sdk.InstalledEntry{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/extfs"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/extlinux"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 )
 
 // vectorFile holds the auxiliary data vector, and is extlinux itself. Where it is
@@ -44,11 +45,11 @@ func (x *extlinuxLoader) scripts(r record) (map[string]string, error) {
 }
 
 func (x *extlinuxLoader) entry(r record) (extlinux.Entry, error) {
-	line, err := commandLine(r.Arguments)
+	line, err := cmdline.Join(r.Arguments)
 	if err != nil {
 		return extlinux.Entry{}, err
 	}
-	trial, err := commandLine(r.TrialArguments)
+	trial, err := cmdline.Join(r.TrialArguments)
 	if err != nil {
 		return extlinux.Entry{}, err
 	}

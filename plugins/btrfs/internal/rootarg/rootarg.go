@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 )
 
 // Root is what a command line says about the root filesystem. Of arguments that
@@ -18,11 +20,11 @@ type Root struct {
 // Parse reads a command line.
 func Parse(commandLine string) Root {
 	var root Root
-	for _, argument := range Split(commandLine) {
+	for _, argument := range cmdline.Split(commandLine) {
 		if argument == "--" {
 			break // the rest is for init (parse_args in kernel/params.c)
 		}
-		name, value, ok := strings.Cut(argument, "=")
+		name, value, ok := cmdline.Cut(argument)
 		if !ok {
 			continue
 		}
@@ -36,40 +38,6 @@ func Parse(commandLine string) Root {
 		}
 	}
 	return root
-}
-
-// Split cuts a command line into its arguments as the kernel does (next_arg in
-// lib/cmdline.c): at white space outside double quotes. Quotes around a whole
-// argument or a whole value are not part of it; there is no escape character.
-func Split(commandLine string) []string {
-	var arguments []string
-	rest := strings.Trim(strings.TrimRight(commandLine, "\x00"), space)
-	for rest != "" {
-		end, quoted := 0, false
-		for ; end < len(rest) && (quoted || !isSpace(rest[end])); end++ {
-			if rest[end] == '"' {
-				quoted = !quoted
-			}
-		}
-		arguments = append(arguments, unquote(rest[:end]))
-		rest = strings.TrimLeft(rest[end:], space)
-	}
-	return arguments
-}
-
-const space = " \t\n\v\f\r"
-
-func isSpace(c byte) bool { return strings.IndexByte(space, c) >= 0 }
-
-func unquote(argument string) string {
-	if whole, ok := strings.CutPrefix(argument, `"`); ok {
-		return strings.TrimSuffix(whole, `"`)
-	}
-	name, value, ok := strings.Cut(argument, "=")
-	if inner, quoted := strings.CutPrefix(value, `"`); ok && quoted {
-		return name + "=" + strings.TrimSuffix(inner, `"`)
-	}
-	return argument
 }
 
 // Types gives the filesystems of rootfstype=, which the kernel tries in turn.
