@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,8 +18,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	loopback.Isolate()
-	testscript.Main(m, map[string]func(){"tbupdate": main, "tbupdate-stopped": stopped, "tbupdate-steps": steps})
+	commands := map[string]func(){"tbupdate": main, "tbupdate-stopped": stopped, "tbupdate-steps": steps}
+	// The commands stay in the namespace of the tests: in one of their own they
+	// would keep copies of mounts that a test beside them has undone, and with a
+	// mount that is read-only the filesystem is so everywhere.
+	if commands[filepath.Base(os.Args[0])] == nil {
+		loopback.Isolate()
+	}
+	testscript.Main(m, commands)
 }
 
 // stopped is tbupdate with a stop at one step: its first argument is a signal, or
