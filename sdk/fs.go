@@ -120,6 +120,12 @@ type FS interface {
 	// mount exactly this subvolume as root, whatever the default and the names
 	// are at that time: for btrfs "root=UUID=…", "rootfstype=btrfs" and
 	// "rootflags=subvolid=N".
+	//
+	// They replace all that a command line says about the root: "root",
+	// "rootfstype" and "rootflags". So what Setup.CommandLine says about mounting a
+	// root of this volume, other than which one, is kept in them: with
+	// "rootflags=compress=zstd,subvol=a" there, it is
+	// "rootflags=compress=zstd,subvolid=N".
 	KernelArguments(ctx context.Context, id Identity) ([]string, error)
 
 	// Booted gives the subvolume that a kernel with this command line mounts as

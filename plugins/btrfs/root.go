@@ -115,11 +115,28 @@ func (p *plugin) KernelArguments(ctx context.Context, id sdk.Identity) ([]string
 	if err != nil {
 		return nil, failure(operation, string(id), err)
 	}
+	kept, err := v.keptFlags(p.setup)
+	if err != nil {
+		return nil, failure(operation, string(id), err)
+	}
 	return []string{
 		"root=UUID=" + v.uuid,
 		"rootfstype=btrfs",
-		fmt.Sprintf("rootflags=subvolid=%d", s.id),
+		"rootflags=" + strings.Join(append(kept, fmt.Sprintf("subvolid=%d", s.id)), ","),
 	}, nil
+}
+
+// keptFlags gives the mount options with which the root that was booted is mounted,
+// and the next one is to be: without "degraded" or "device=" it might not be mounted
+// at all. Options of a root on another volume, such as a rescue system's, are no
+// concern of this one.
+func (v *volume) keptFlags(setup sdk.Setup) ([]string, error) {
+	booted := rootarg.Parse(setup.CommandLine)
+	err := v.checkRootDevice(booted, setup.Live)
+	if errors.Is(err, sdk.ErrNotFound) {
+		return nil, nil
+	}
+	return booted.OtherFlags(), err
 }
 
 func (p *plugin) MountLine(ctx context.Context, id sdk.Identity, directory string) (string, error) {

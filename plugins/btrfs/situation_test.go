@@ -267,56 +267,6 @@ func (b *bench) compareFindings(want []string, keep func(sdk.Finding) bool) {
 	}
 }
 
-func TestBootedReadsEveryWayToNameARoot(t *testing.T) {
-	b := newBench(t, loopback.Options{MkfsArguments: []string{"-L", "system"}})
-	b.create("snapshots/root", "other", "other/deep")
-	b.open()
-	uuid := superblockOf(t, b.device.Path)
-	if err := b.fs.SetDefault(t.Context(), b.id("other")); err != nil {
-		t.Fatal(err)
-	}
-	root := b.id("snapshots/root")
-	for _, c := range []struct {
-		line, want string // name, or the error's code
-	}{
-		{"", "other"},
-		{"root=UUID=" + uuid, "other"},
-		{"root=UUID=" + strings.ToUpper(uuid) + " rootflags=noatime", "other"},
-		{`root="LABEL=system" rootflags=subvol=/snapshots/root`, "snapshots/root"},
-		{"root=LABEL=another", "not-found"},
-		{"root=UUID=00000000-0000-0000-0000-000000000000", "not-found"},
-		{"root=/dev/sda2 rootflags=subvol=snapshots/root", "snapshots/root"},
-		{"root=/dev/sda2 rootflags=compress=zstd,subvol=snapshots//root/,noatime", "snapshots/root"},
-		{"root=PARTUUID=1234-02 rootflags=subvol=other/deep", "other/deep"},
-		{"rootflags=subvol=/", "."},
-		{"rootflags=subvolid=0", "."},
-		{"rootflags=subvolid=5", "."},
-		{"rootflags=subvolid=" + string(root), "snapshots/root"},
-		{"rootflags=subvol=other rootflags=subvolid=" + string(root), "snapshots/root"},
-		{"rootflags=subvolid=" + string(root) + ",subvol=/snapshots/root", "snapshots/root"},
-		{"rootflags=subvolid=" + string(root) + ",subvol=/other", "not-found"},
-		{"rootflags=subvol=none", "not-found"},
-		{"rootflags=subvol=../other", "other"},
-		{"rootflags=subvolid=99999", "not-found"},
-		{"rootflags=subvolid=x", "invalid"},
-		{"root=/dev/sda2 rootfstype=ext4", "not-found"},
-		{"root=/dev/sda2 rootfstype=ext4,btrfs", "other"},
-		{"root=ZFS=rpool/root", "not-found"},
-		{"root=zfs:AUTO", "not-found"},
-	} {
-		t.Run(c.line, func(t *testing.T) {
-			s, err := b.fs.Booted(t.Context(), c.line)
-			got := s.Name
-			if err != nil {
-				got = string(sdk.CodeOf(err))
-			}
-			if got != c.want {
-				t.Errorf("got %q (%v), want %q", got, err, c.want)
-			}
-		})
-	}
-}
-
 func TestSubvolumesWithinSubvolumesHaveTheirPath(t *testing.T) {
 	b := newBench(t, loopback.Options{})
 	names := []string{"a", "a/b", "a/with some/directories/c", "a/with some/directories/c/d", "e/f"}

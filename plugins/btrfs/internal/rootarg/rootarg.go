@@ -78,6 +78,19 @@ func (r Root) Options() (Options, error) {
 	return o, nil
 }
 
+// OtherFlags gives the options of rootflags= that do not choose a subvolume, in
+// their order.
+func (r Root) OtherFlags() []string {
+	var others []string
+	for option := range strings.SplitSeq(r.Flags, ",") {
+		name, _, _ := strings.Cut(option, "=")
+		if name != "" && name != "subvol" && name != "subvolid" {
+			others = append(others, option)
+		}
+	}
+	return others
+}
+
 // parseID reads a number as kstrtoull does with base 0: decimal, 0x… or 0….
 func parseID(text string) (uint64, error) {
 	digits, base := strings.TrimPrefix(text, "+"), 10

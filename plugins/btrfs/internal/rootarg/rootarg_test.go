@@ -69,6 +69,25 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+func TestOtherFlags(t *testing.T) {
+	for flags, want := range map[string][]string{
+		"":                     nil,
+		"subvolid=256":         nil,
+		"subvol=/a,subvolid=5": nil,
+		"subvol":               nil,
+		",,":                   nil,
+		"degraded":             {"degraded"},
+		"compress=zstd,subvol=a,degraded,subvolid=5,device=/dev/b": {"compress=zstd", "degraded", "device=/dev/b"},
+		"nosubvol=1": {"nosubvol=1"},
+	} {
+		t.Run(flags, func(t *testing.T) {
+			if diff := cmp.Diff(want, Root{Flags: flags}.OtherFlags()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(`root=UUID=1 "a b" rootflags="subvolid=0x5,subvol=/a" -- c`)
 	f.Fuzz(func(t *testing.T, line string) {
