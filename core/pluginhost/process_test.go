@@ -275,8 +275,17 @@ func TestStopFaults(t *testing.T) {
 // for stopping is.
 func TestStopDuringChange(t *testing.T) {
 	t.Parallel()
-	s := spec(t, sdk.KindFS, "slow")
-	s.Limits.Stop = time.Millisecond
+	for _, plugin := range []string{"slow", "slow-stock"} {
+		t.Run(plugin, func(t *testing.T) {
+			t.Parallel()
+			stopDuringChange(t, spec(t, sdk.KindFS, plugin))
+		})
+	}
+}
+
+func stopDuringChange(t *testing.T, s pluginhost.Spec) {
+	t.Helper()
+	s.Limits.Stop = 100 * time.Millisecond
 	p := configured(t, s, nil)
 	done := make(chan error)
 	go func() { done <- p.FS().Prepare(context.Background()) }()
@@ -315,57 +324,6 @@ func TestStartCancelled(t *testing.T) {
 	if diff := cmp.Diff(want, message(err, filepath.Join(s.Directories[0], "tbupdate-fs-hangs"))); diff != "" || !errors.Is(err, context.Canceled) {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
-}
-
-// TestHostKilled: when the host is killed in the middle of a change, the change
-// is finished, Close is called, and the plugin is gone.
-func TestHostKilled(t *testing.T) {
-	t.Parallel()
-	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
-		t.Run(signal.String(), func(t *testing.T) {
-			t.Parallel()
-			run := runDirectory(t)
-			directory, _ := install(t, sdk.KindFS, "slow")
-			host := exec.Command(os.Args[0])
-			host.Env = append(os.Environ(), doomedDirectory+"="+directory, "RUN="+run)
-			output, err := host.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := host.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = host.Wait() }() // killed, always an error
-			var pid int
-			if _, err := fmt.Fscan(output, &pid); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "the change is under way", func() bool { return slices.Contains(record(t, run), "begin") })
-			if err := host.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "the plugin is gone", func() bool { return !alive(pid) })
-			if diff := cmp.Diff([]string{"configure", "prepare", "begin", "end", "close"}, record(t, run)); diff != "" {
-				t.Errorf("calls (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-// doomedHost starts the slow plugin, says its pid, and has it change something
-// until it is killed.
-func doomedHost(directory string) {
-	s := pluginhost.Spec{Kind: sdk.KindFS, Name: "slow", Directories: []string{directory}, RunDirectory: os.Getenv("RUN"), Log: os.Stderr}
-	p, err := pluginhost.Start(context.Background(), s)
-	if err == nil {
-		err = p.Configure(context.Background(), sdk.Setup{RunDirectory: s.RunDirectory})
-	}
-	if err == nil {
-		fmt.Println(p.PID())
-		err = p.FS().Prepare(context.Background())
-	}
-	fmt.Fprintln(os.Stderr, "the host was not killed in time:", err)
-	os.Exit(1)
 }
 
 // TestGrease: the plugin gets along with a capability that it does not know, the

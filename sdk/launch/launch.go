@@ -26,6 +26,7 @@ import (
 	plugin "github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/wire"
@@ -48,7 +49,7 @@ type Config struct {
 	// does not and 5 min for one that does.
 	CancelGrace, ChangeCancelGrace time.Duration
 	// Log gets what the plugin writes on standard error, line by line; nil
-	// drops it. It is called from one goroutine.
+	// drops it. It is called once at a time.
 	Log io.Writer
 	// Unary and Stream, where set, see every call first.
 	Unary  grpc.UnaryClientInterceptor
@@ -90,7 +91,7 @@ func Start(ctx context.Context, config Config) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a directory for the plugin: %w", err)
 	}
-	p := &Process{config: config, directory: directory, log: &tail{}, turn: make(chan struct{}, 1)}
+	p := &Process{config: config, directory: directory, log: &tail{next: config.Log}, turn: make(chan struct{}, 1)}
 	p.turn <- struct{}{}
 	if p.child, err = newChild(config.Program, config.Path, directory); err != nil {
 		wire.RemovePrivateDirectory(directory)
@@ -139,9 +140,12 @@ func (p *Process) clientConfig() *plugin.ClientConfig {
 			p.child.takeEnvironment(spec.Env)
 			return p.child, nil
 		},
-		SkipHostEnv:      true,
-		StartTimeout:     p.config.StartTimeout,
-		Stderr:           io.MultiWriter(p.log, p.config.Log),
+		SkipHostEnv:  true,
+		StartTimeout: p.config.StartTimeout,
+		Stderr:       p.log,
+		// Where a plugin's output arrives that is served by go-plugin's own Serve.
+		SyncStdout:       p.log,
+		SyncStderr:       p.log,
 		Logger:           hclog.NewNullLogger(),
 		GRPCDialOptions:  options,
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.directory},
@@ -230,6 +234,7 @@ func (p *Process) Stop(ctx context.Context) error {
 
 func (p *Process) stop(ctx context.Context) error {
 	err := p.closePlugin(ctx)
+	p.shutDown(ctx)
 	p.child.endWatch()
 	select {
 	case <-p.child.gone:
@@ -237,6 +242,19 @@ func (p *Process) stop(ctx context.Context) error {
 	case <-ctx.Done():
 		_ = p.child.Kill(ctx)
 		return fmt.Errorf("had to be killed, since it did not stop in time: %w", context.Cause(ctx))
+	}
+}
+
+// shutDownMethod is how go-plugin tells its own Serve to return; its messages are
+// empty (internal/plugin/grpc_controller.proto there).
+const shutDownMethod = "/plugin.GRPCController/Shutdown"
+
+// shutDown ends a plugin that go-plugin's own Serve serves. That stops whatever is
+// under way in it, so it comes after Close. One of package serve has ended already,
+// or does not know the method.
+func (p *Process) shutDown(ctx context.Context) {
+	if p.child.context.Err() == nil {
+		_ = p.conn.Invoke(ctx, shutDownMethod, new(emptypb.Empty), new(emptypb.Empty))
 	}
 }
 

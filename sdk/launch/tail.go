@@ -1,13 +1,16 @@
 package launch
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"sync"
 )
 
-// tail remembers the last lines that were written to it.
+// tail passes on what is written to it, one write at a time, and remembers the last
+// lines.
 type tail struct {
+	next io.Writer
 	mu   sync.Mutex
 	last []string
 	line strings.Builder // the line that is not complete
@@ -22,6 +25,7 @@ const (
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	_, _ = t.next.Write(p) // a log that cannot be written must not stop a plugin
 	for _, b := range p {
 		switch {
 		case b == '\n':

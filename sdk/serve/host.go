@@ -30,6 +30,20 @@ type host struct {
 // output from here on goes to standard error, at the level of descriptors, so
 // that it holds for libraries and child processes as well.
 func takeHost() (*host, error) {
+	h, err := takeWatch()
+	if err != nil {
+		return nil, err
+	}
+	if h.handshake, err = divertStdout(); err != nil {
+		return nil, fmt.Errorf("cannot redirect standard output: %w", err)
+	}
+	hideVariables()
+	nameProcess()
+	return h, nil
+}
+
+// takeWatch takes over all but standard output.
+func takeWatch() (*host, error) {
 	h := &host{directory: os.Getenv(plugin.EnvUnixSocketDir), pid: os.Getppid()}
 	if !filepath.IsAbs(h.directory) {
 		return nil, fmt.Errorf("%s does not name a directory, but %q", plugin.EnvUnixSocketDir, h.directory)
@@ -41,11 +55,6 @@ func takeHost() (*host, error) {
 	if program, err := inherited(wire.ProgramVariable); err == nil {
 		_ = program.Close() // read-only, nothing to lose
 	}
-	if h.handshake, err = divertStdout(); err != nil {
-		return nil, fmt.Errorf("cannot redirect standard output: %w", err)
-	}
-	hideVariables()
-	nameProcess()
 	return h, nil
 }
 

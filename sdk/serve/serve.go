@@ -14,9 +14,8 @@
 //   - What is printed on standard output goes to standard error, the log.
 //
 // It speaks go-plugin's protocol for gRPC plugins (docs/internals.md of that
-// project) without using its Serve, because that stops a call in its middle
-// when the host says goodbye, and redirects standard error into a pipe that
-// blocks the plugin when no host is left to read it.
+// project) without using its Serve; docs/decisions/0004-serving-plugins.md has the
+// reasons. FSPlugin and BootPlugin are for programs that do use it.
 package serve
 
 import (
@@ -90,9 +89,8 @@ func run(implementation sdk.Plugin, register func(grpc.ServiceRegistrar, *sessio
 
 	session := newSession(implementation)
 	server := grpc.NewServer(
-		grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.MaxSendMsgSize(wire.MaxMessage),
-		grpc.UnaryInterceptor(session.unary), grpc.StreamInterceptor(session.stream))
-	register(server, session)
+		grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.MaxSendMsgSize(wire.MaxMessage))
+	register(guarded{server, session}, session)
 	registerHealth(server)
 
 	listener, err := net.Listen("unix", filepath.Join(host.directory, "socket"))

@@ -1,6 +1,7 @@
 // Program faultyplugin is a plugin for tests of hosts: its file name,
 // tbupdate-KIND-BEHAVIOUR, says what it does wrong. A behaviour that is not known
-// here is a plugin that works.
+// here is a plugin that works. A name tbupdate-KIND-BEHAVIOUR-WAY is served by
+// go-plugin's own Serve.
 package main
 
 import (
@@ -14,13 +15,18 @@ import (
 )
 
 func main() {
-	kind, behaviour, ok := strings.Cut(strings.TrimPrefix(filepath.Base(os.Args[0]), "tbupdate-"), "-")
+	kind, name, ok := strings.Cut(strings.TrimPrefix(filepath.Base(os.Args[0]), "tbupdate-"), "-")
 	if !ok {
 		fmt.Fprintln(os.Stderr, "cannot run: the name is not tbupdate-KIND-BEHAVIOUR")
 		os.Exit(2)
 	}
+	behaviour, way, stock := strings.Cut(name, "-")
 	beforeServe(behaviour)
-	p := &faulty{kind: kind, name: behaviour, behaviour: behaviour}
+	p := &faulty{kind: kind, name: name, behaviour: behaviour}
+	if stock {
+		serveStock(way, &fs{faulty: p})
+		return
+	}
 	if kind == "boot" && behaviour != "otherkind" || kind == "fs" && behaviour == "otherkind" {
 		serve.Boot(&boot{faulty: p})
 		return
