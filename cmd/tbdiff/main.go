@@ -13,7 +13,7 @@ import (
 )
 
 // version is set by the linker, from the state of the source tree.
-var version = "unknown"
+var version = "development"
 
 func main() {
 	os.Exit(run(os.Args))

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// version is set by the linker (see the Makefile).
+var version = "development"
+
 func main() {
 	// Both signals end what is under way cleanly: it is undone, and the exit code
 	// says so.

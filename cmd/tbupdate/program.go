@@ -58,6 +58,7 @@ func (p *program) rootCommand() *cobra.Command {
 		Use:           "tbupdate",
 		Short:         "Update a Linux system in the field, and come back by itself if the new version does not work",
 		Long:          rootHelp,
+		Version:       version,
 		SilenceErrors: true, // fail prints them
 		SilenceUsage:  true,
 	}

@@ -7,15 +7,16 @@
 //	main.go       the program        plugin.go     life cycle
 //	device.go     finding devices    mount.go      the private mount
 //	subvolume.go  names, identities  snapshot.go, rename.go, delete.go, seal.go
-//	root.go       what boots         cmdline.go    the kernel command line
-//	changes.go    what differs       space.go      room
-//	state.go      Prepare            check.go      findings
+//	root.go       what boots         changes.go    what differs
+//	state.go      Prepare            space.go      room
+//	check.go, fstab.go  findings     links.go      paths of a file
+//	failure.go    errors
 package main
 
 import "github.com/trebuchet-update/tbupdate/sdk/serve"
 
 // version is set by the linker (see the Makefile).
-var version = "unversioned"
+var version = "development"
 
 func main() {
 	serve.FS(newPlugin(version))

@@ -4,7 +4,7 @@ package main
 
 import "github.com/trebuchet-update/tbupdate/sdk/serve"
 
-// version is set by the linker.
-var version = "unknown"
+// version is set by the linker (see the Makefile).
+var version = "development"
 
 func main() { serve.Boot(newPlugin(version)) }
