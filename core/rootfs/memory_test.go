@@ -47,7 +47,7 @@ func TestDeployMemory(t *testing.T) {
 		t.Errorf("%d bytes were allocated", used)
 	}
 	if got := lstat(t, root+"/f").Size; got != size || stats.NewBytes != size+1 || stats.KeptBytes != size-1 {
-		t.Errorf("the file has %d bytes, of which the stats %+v, want %d", got, stats, size)
+		t.Errorf("the file has %d bytes, of which the stats %+v, want %d", got, stats, int64(size))
 	}
 }
 

@@ -90,7 +90,7 @@ func TestPromote(t *testing.T) {
 			if err := unix.Stat(top, &st); err != nil {
 				t.Fatal(err)
 			}
-			got := []int64{int64(st.Uid), int64(st.Gid), int64(st.Mode & permissions), st.Mtim.Sec, st.Mtim.Nsec}
+			got := []int64{int64(st.Uid), int64(st.Gid), int64(st.Mode & permissions), int64(st.Mtim.Sec), int64(st.Mtim.Nsec)}
 			if diff := cmp.Diff([]int64{3, 4, 0o2770, 1700000000, 5}, got); diff != "" {
 				t.Errorf("metadata of the top (-want +got):\n%s", diff)
 			}

@@ -42,6 +42,8 @@ func raw(fields ...any) []byte {
 			b = binary.LittleEndian.AppendUint16(b, v)
 		case int:
 			b = binary.LittleEndian.AppendUint32(b, uint32(v))
+		case uint32:
+			b = binary.LittleEndian.AppendUint32(b, v)
 		case uint64:
 			b = binary.LittleEndian.AppendUint64(b, v)
 		default:
@@ -124,7 +126,7 @@ func TestReaderAccepts(t *testing.T) {
 }
 
 func TestReaderRefuses(t *testing.T) {
-	const huge = 1<<32 - 1
+	const huge = uint32(1<<32 - 1)
 	enter := func(fields ...any) []byte {
 		return body(append([]any{tbdiff.OpDirEnter, "top", tbdiff.OpDirEnter, "sub"}, fields...)...)
 	}
@@ -293,7 +295,7 @@ func TestReaderMemory(t *testing.T) {
 		"skipped": func(io.Reader) (int64, error) { return size, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			head := body(tbdiff.OpFileCreate, "f", now, file, 0, 0, size)
+			head := body(tbdiff.OpFileCreate, "f", now, file, 0, 0, uint32(size))
 			head = head[:len(head)-1]
 			r := tbdiff.NewReader(io.MultiReader(bytes.NewReader(head), io.LimitReader(endless{}, size), bytes.NewReader([]byte{byte(tbdiff.OpUpdate)})))
 			var before, after runtime.MemStats

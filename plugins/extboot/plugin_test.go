@@ -102,7 +102,7 @@ func TestConformance(t *testing.T) {
 // by itself.
 func TestConformanceOfProgram(t *testing.T) {
 	program := conformance.Build(t, ".")
-	for _, p := range []platform{{loopback.Ext4, loaderGRUB}, {loopback.Ext2, loaderExtlinux}} {
+	for _, p := range platforms() {
 		t.Run(p.String(), func(t *testing.T) {
 			conformance.Boot(t, func(t *testing.T) conformance.BootTarget {
 				device, dir := p.newDevice(t)

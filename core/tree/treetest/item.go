@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,7 +98,8 @@ func finish(t testing.TB, path string, item Item) {
 	for name, value := range item.Xattrs {
 		check(unix.Lsetxattr(path, name, []byte(value), 0))
 	}
-	when := unix.Timespec{Sec: item.Mtime, Nsec: item.Nano}
+	when, err := unix.TimeToTimespec(time.Unix(item.Mtime, item.Nano))
+	check(err)
 	check(unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW))
 }
 
