@@ -31,6 +31,9 @@ type crashCase struct {
 	// before and after are the versions that the machine may boot, and may have as
 	// root once Recover was run: before the switch, and from it on.
 	before, after outcome
+	// goesOn is true for what a signal or a failing plugin must not undo: it ends,
+	// now or in recover.
+	goesOn bool
 }
 
 // outcome is what a machine boots, and what it is like after recover.
@@ -108,6 +111,7 @@ var crashCases = []crashCase{
 		switches: "fall-back/disarm",
 		before:   outcome{boots: "1.0", root: "1.0"},
 		after:    outcome{boots: "1.0", root: "1.0"},
+		goesOn:   true,
 	},
 	{
 		name: "collect",
@@ -125,6 +129,7 @@ var crashCases = []crashCase{
 		switches: "collect/previous",
 		before:   outcome{boots: "2.0", root: "2.0"},
 		after:    outcome{boots: "2.0", root: "2.0"},
+		goesOn:   true,
 	},
 	{
 		name: "undo",
@@ -140,6 +145,7 @@ var crashCases = []crashCase{
 		switches: "apply/disarm",
 		before:   outcome{boots: "1.0", root: "1.0"},
 		after:    outcome{boots: "1.0", root: "1.0"},
+		goesOn:   true,
 	},
 }
 
@@ -148,32 +154,29 @@ var crashCases = []crashCase{
 // is the old pair or the new one, never anything else; a second recover changes
 // nothing, and the next update goes through.
 func TestKilledAtEveryStep(t *testing.T) {
-	plugins := buildPlugins(t)
+	forEachOperation(t, func(t *testing.T, c crashCase, base *testMachine) {
+		seen := base.discoverSteps(t, c.command)
+		if diff := cmp.Diff(c.steps, seen); diff != "" {
+			t.Fatalf("the steps of the operation are not those of the table (-table +operation):\n%s", diff)
+		}
+		for _, step := range c.steps {
+			for _, phase := range []string{"intended", "acted"} {
+				t.Run(step+"/"+phase, func(t *testing.T) { c.killAt(t, base.clone(t), step, phase) })
+			}
+		}
+	})
+}
+
+// makeSystems writes the root filesystems v1 and v2, and the update between them.
+func makeSystems(t *testing.T) string {
+	t.Helper()
 	systems := t.TempDir()
 	makeSystem(t, systems+"/v1", "1.0", "6.1.0-1")
 	makeSystem(t, systems+"/v2", "2.0", "6.1.0-2")
 	if err := writeDelta(systems+"/update", systems+"/v1", systems+"/v2"); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range crashCases {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			base := newMachine(t, plugins, systems)
-			base.install(systems + "/v1")
-			base.write(base.work+"/config.toml", base.config())
-			c.prepare(base)
-			base.close()
-			seen := base.discoverSteps(t, c.command)
-			if diff := cmp.Diff(c.steps, seen); diff != "" {
-				t.Fatalf("the steps of the operation are not those of the table (-table +operation):\n%s", diff)
-			}
-			for _, step := range c.steps {
-				for _, phase := range []string{"intended", "acted"} {
-					t.Run(step+"/"+phase, func(t *testing.T) { c.killAt(t, base.clone(t), step, phase) })
-				}
-			}
-		})
-	}
+	return systems
 }
 
 // killAt runs the operation up to one step, kills it, and looks at what is left.

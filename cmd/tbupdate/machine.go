@@ -46,6 +46,9 @@ func (p *program) withMachine(ctx context.Context, act func(context.Context, *up
 	defer func() { err = loader.stop(ctx, err) }()
 	machine.FS, machine.FSPlugin = filesystem.process.FS(), filesystem.description
 	machine.Boot, machine.BootPlugin = loader.process.Boot(), loader.description
+	if p.wrap != nil {
+		machine.FS, machine.Boot = p.wrap(machine.FS, machine.Boot)
+	}
 	return act(ctx, machine, settings)
 }
 

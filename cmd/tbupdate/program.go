@@ -25,6 +25,8 @@ type program struct {
 	now            func() time.Time
 	// observe, where it is set, sees every step of an operation as it passes.
 	observe func(generation.OperationKind, update.Step, update.Phase)
+	// wrap, where it is set, decorates the plugins.
+	wrap func(sdk.FS, sdk.Boot) (sdk.FS, sdk.Boot)
 
 	flags flags
 }

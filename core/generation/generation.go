@@ -52,6 +52,8 @@ type Generation struct {
 	Pristine sdk.Identity `json:"pristine"`
 	// Root is the writable copy that it runs from; "" once it was removed.
 	Root sdk.Identity `json:"root"`
+	// Removing is true once its removal has begun: it cannot be booted any more.
+	Removing bool `json:"removing,omitempty"`
 
 	InstalledAt time.Time `json:"installed_at"`
 	// ConfirmedAt is when it became good; zero before.
@@ -60,7 +62,7 @@ type Generation struct {
 
 // Present reports whether its trees and kernel set are still installed, so that
 // it could be booted.
-func (g *Generation) Present() bool { return g.Pristine != "" && g.Root != "" }
+func (g *Generation) Present() bool { return g.Pristine != "" && g.Root != "" && !g.Removing }
 
 // Names of the layout, relative to the volume.
 const (

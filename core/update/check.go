@@ -29,7 +29,7 @@ func (m *Machine) Check(ctx context.Context) ([]sdk.Finding, error) {
 	var unclear *Error
 	switch {
 	case errors.As(err, &unclear) && unclear.Class == Unclear:
-		findings = append(findings, sdk.Finding{Severity: sdk.SeverityBlocking, Subject: "layout", Problem: err.Error() + ".", Remedy: "tbupdate init"})
+		findings = append(findings, layoutFinding(unclear))
 	case err != nil:
 		return nil, explain(err, nothingChanged)
 	default:
@@ -46,9 +46,11 @@ func (m *Machine) Check(ctx context.Context) ([]sdk.Finding, error) {
 
 // check gathers the findings of the layout.
 func (s *session) check(ctx context.Context) ([]sdk.Finding, error) {
-	if s.journal.Roles.Root == "" {
-		return []sdk.Finding{{Severity: sdk.SeverityBlocking, Subject: "layout",
-			Problem: "The system was not taken into the layout.", Remedy: "tbupdate init"}}, nil
+	var unclear *Error
+	if err := s.requireLayout(ctx); errors.As(err, &unclear) {
+		return []sdk.Finding{layoutFinding(unclear)}, nil
+	} else if err != nil {
+		return nil, err
 	}
 	var findings []sdk.Finding
 	for _, part := range []func(context.Context) ([]sdk.Finding, error){
@@ -63,6 +65,15 @@ func (s *session) check(ctx context.Context) ([]sdk.Finding, error) {
 	return findings, nil
 }
 
+// layoutFinding is what Check says where there is no journal to go by.
+func layoutFinding(err *Error) sdk.Finding {
+	remedy := err.State
+	if errors.Is(err, errNotTakenIn) {
+		remedy = "tbupdate init"
+	}
+	return sdk.Finding{Severity: sdk.SeverityBlocking, Subject: "layout", Problem: sentence(err.Error()), Remedy: remedy}
+}
+
 func (s *session) checkOperation(context.Context) ([]sdk.Finding, error) {
 	op := s.journal.Operation
 	if op == nil {
@@ -75,6 +86,10 @@ func (s *session) checkOperation(context.Context) ([]sdk.Finding, error) {
 
 func (s *session) checkNames(ctx context.Context) ([]sdk.Finding, error) {
 	wrong, err := s.wrongNames(ctx)
+	var unclear *Error
+	if errors.As(err, &unclear) {
+		return []sdk.Finding{{Severity: sdk.SeverityBlocking, Subject: "layout", Problem: sentence(unclear.Error()), Remedy: "tbupdate rollback"}}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +102,11 @@ func (s *session) checkNames(ctx context.Context) ([]sdk.Finding, error) {
 
 func (s *session) checkBooted(ctx context.Context) ([]sdk.Finding, error) {
 	booted, subvolume, err := s.booted(ctx)
+	var unclear *Error
+	if errors.As(err, &unclear) {
+		return []sdk.Finding{{Severity: sdk.SeverityBlocking, Subject: "/", Problem: sentence(unclear.Error()),
+			Remedy: "Reboot into the boot loader's default entry; with --cmdline, name the file of this disk."}}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,9 @@ func (m *Machine) Collect(ctx context.Context) (*Collected, error) {
 		return nil, &Error{Class: Unclear, State: nothingChanged,
 			Err: fmt.Errorf("cannot remove old generations: an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)}
 	}
+	if err := s.requireLayout(ctx); err != nil {
+		return nil, explain(err, nothingChanged)
+	}
 	before := s.present()
 	if err := s.collect(ctx, keepFailed); err != nil {
 		return nil, explain(fmt.Errorf("cannot remove old generations: %w", err), "What was removed before stays removed; what runs and what boots next was not touched.")
@@ -75,6 +78,9 @@ func (s *session) collect(ctx context.Context, failed failedPolicy) error {
 		return err
 	}
 	for _, id := range surplus {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("stopped: %w", context.Cause(ctx))
+		}
 		if err := s.collectOne(ctx, *s.journal.Find(id)); err != nil {
 			return err
 		}
@@ -127,7 +133,7 @@ func (s *session) keepGood(keep map[generation.ID]bool, present []generation.Gen
 	}
 	candidates := []generation.ID{s.journal.Roles.Previous}
 	for i := len(present) - 1; i >= 0; i-- {
-		if present[i].State == generation.Good {
+		if present[i].State == generation.Good && !present[i].Removing {
 			candidates = append(candidates, present[i].ID)
 		}
 	}
@@ -139,13 +145,39 @@ func (s *session) keepGood(keep map[generation.ID]bool, present []generation.Gen
 	}
 }
 
-// collectOne removes one generation, as an operation of its own.
+// collectOne removes one generation, as an operation of its own, which a signal
+// does not stop: it is short. Where it fails, what is left of the generation stays
+// in the journal and is collected the next time.
 func (s *session) collectOne(ctx context.Context, g generation.Generation) error {
 	err := s.startOperation(generation.Operation{
 		Kind: generation.Collect, Generation: g, Before: s.journal.Roles, After: withoutPrevious(s.journal.Roles, g.ID),
 	})
 	if err != nil {
 		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	err = s.finishCollect(ctx)
+	if err == nil {
+		return nil
+	}
+	s.journal.Put(s.journal.Operation.Generation)
+	if endErr := s.finish(ctx, generation.ResultFailed, err.Error()); endErr != nil {
+		return &Error{Class: Unclear, Err: errors.Join(err, endErr), State: needsRecover}
+	}
+	return err
+}
+
+// resumeCollect goes on with a removal that was cut short, unless the generation
+// was booted (from the boot loader's menu) meanwhile.
+func (s *session) resumeCollect(ctx context.Context) error {
+	op := s.journal.Operation
+	runs, err := s.runsFrom(ctx, op.Generation)
+	if err != nil {
+		return err
+	}
+	if runs {
+		s.journal.Put(op.Generation)
+		return s.finish(ctx, generation.ResultFailed, "the generation runs")
 	}
 	return s.finishCollect(ctx)
 }

@@ -26,15 +26,19 @@ const (
 // not to the machine.
 var dropped = []string{"BOOT_IMAGE", "initrd", "root", "rootflags", "rootfstype", generationArgument, trialArgument}
 
-// inheritArguments gives the arguments of a booted command line that hold for the
-// next generation too. trial are those that were added for a trial only.
-func inheritArguments(commandLine string, trial []string) []string {
-	onTrial := cmdline.Value(commandLine, trialArgument) != ""
+// lastingArguments gives the arguments of a command line that hold for the next
+// generation too: without those that pin a root.
+func lastingArguments(commandLine string) []string {
 	return slices.DeleteFunc(cmdline.Split(commandLine), func(argument string) bool {
 		name, _, _ := cmdline.Cut(argument)
-		return slices.Contains(dropped, name) || onTrial && slices.Contains(trial, argument)
+		return slices.Contains(dropped, name)
 	})
 }
+
+// maxCommandLine is the most that a command line may have, in bytes. The kernel cuts
+// at COMMAND_LINE_SIZE without a word, 2048 with the end on x86 and arm64; boot
+// loaders add to it ("BOOT_IMAGE=…"). The pin stands last and would be cut off.
+const maxCommandLine = 1900
 
 // commandLineFiles are where a system states its kernel arguments; the first one
 // counts (kernel-install(8)).
@@ -47,38 +51,94 @@ func (s *session) arguments(ctx context.Context, id generation.ID, path string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	trial = cmdline.Split(s.Policy.TrialArguments)
-	var own []string
-	if s.Policy.Arguments != nil {
-		own = cmdline.Split(*s.Policy.Arguments)
-	} else if own, err = statedArguments(path); err != nil {
+	own, err := s.ownArguments(ctx, path)
+	if err != nil {
 		return nil, nil, err
-	} else if own == nil {
-		own = inheritArguments(s.CommandLine, trial)
 	}
 	// The pin comes last: where an argument is given twice, the last one counts.
 	all = slices.Concat(own, pin, []string{generationArgument + "=" + string(id)})
-	return all, append(trial, trialArgument+"=1"), nil
+	trial = append(cmdline.Split(s.Policy.TrialArguments), trialArgument+"=1")
+	return all, trial, checkArguments(all, trial)
 }
 
-// statedArguments reads the kernel arguments that a tree states, nil where it
-// states none. Arguments that pin a root are left out: the pin is ours.
-func statedArguments(path string) ([]string, error) {
+// checkArguments refuses a command line that would not reach the kernel as it is
+// meant, above all with the pin: an entry like that would boot some other root.
+func checkArguments(all, trial []string) error {
+	together := slices.Concat(all, trial)
+	line, err := cmdline.Join(together)
+	switch {
+	case err != nil:
+		return refusal(Refused, "cannot compose the kernel command line: %w", err)
+	case slices.Contains(together, "--"):
+		return refusal(Refused, "cannot compose the kernel command line: it has \"--\", and the kernel takes nothing that follows it")
+	case len(line) > maxCommandLine:
+		return refusal(Refused, "cannot compose the kernel command line: it has %d bytes, and the kernel may cut it off after %d", len(line), maxCommandLine)
+	}
+	return nil
+}
+
+// ownArguments gives the arguments of a generation beside its pin: those that the
+// configuration states, else those that its tree states, else those of the
+// generation that runs.
+func (s *session) ownArguments(ctx context.Context, path string) ([]string, error) {
+	if s.Policy.Arguments != nil {
+		return lastingArguments(*s.Policy.Arguments), nil
+	}
+	stated, found, err := statedArguments(path)
+	if err != nil || found {
+		return stated, err
+	}
+	booted, _, err := s.booted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if booted == nil {
+		return lastingArguments(s.CommandLine), nil
+	}
+	state, err := s.Boot.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// What runs may have been started on trial, or by somebody who edited the line
+	// at the boot loader's prompt: its entry says what is to last.
+	for _, entry := range state.Entries {
+		if entry.ID == string(booted.ID) && entry.CommandLine != "" {
+			return lastingArguments(entry.CommandLine), nil
+		}
+	}
+	trial := cmdline.Split(s.Policy.TrialArguments)
+	onTrial := cmdline.Value(s.CommandLine, trialArgument) != ""
+	return slices.DeleteFunc(lastingArguments(s.CommandLine), func(argument string) bool {
+		return onTrial && slices.Contains(trial, argument)
+	}), nil
+}
+
+// statedArguments reads the kernel arguments that a tree states, without those that
+// pin a root, since the pin is ours, and without lines that are comments. found is
+// false where it states none.
+func statedArguments(path string) (arguments []string, found bool, err error) {
 	for _, name := range commandLineFiles {
 		content, err := readInTree(path, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the kernel arguments: %w", err)
+			return nil, false, fmt.Errorf("cannot read the kernel arguments: %w", err)
 		}
-		arguments := inheritArguments(strings.TrimSpace(string(content)), nil)
-		if arguments == nil {
-			arguments = []string{}
-		}
-		return arguments, nil
+		return lastingArguments(withoutComments(string(content))), true, nil
 	}
-	return nil, nil
+	return nil, false, nil
+}
+
+// withoutComments drops the lines that begin with "#".
+func withoutComments(text string) string {
+	var kept strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
 }
 
 // readInTree reads a file below path without leaving it by any link.

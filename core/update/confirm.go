@@ -25,6 +25,9 @@ func (m *Machine) Confirm(ctx context.Context) (*Confirmed, error) {
 		return nil, &Error{Class: Unclear, State: nothingChanged,
 			Err: fmt.Errorf("cannot confirm: an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)}
 	}
+	if err := s.requireLayout(ctx); err != nil {
+		return nil, explain(err, nothingChanged)
+	}
 	if s.journal.Trial == nil {
 		return &Confirmed{}, nil
 	}
@@ -41,8 +44,16 @@ func (m *Machine) Confirm(ctx context.Context) (*Confirmed, error) {
 	if err := s.startOperation(generation.Operation{Kind: generation.Confirm, Generation: g, Before: s.journal.Roles, After: s.journal.Roles}); err != nil {
 		return nil, explain(fmt.Errorf("cannot confirm generation %s: %w", id, err), nothingChanged)
 	}
-	if err := s.finishConfirm(ctx); err != nil {
-		return nil, explain(fmt.Errorf("cannot confirm generation %s: %w", id, err), `It is still on trial; run "tbupdate recover" and confirm again.`)
+	// The switch is the only step. A crash before it leaves the trial as it was, a
+	// crash after it a machine that boots the new pair, which Recover records as good.
+	err = s.switchTo(ctx, id)
+	if err == nil {
+		err = s.finishConfirm(context.WithoutCancel(ctx))
+	}
+	if err != nil {
+		if err := s.giveUp(ctx, fmt.Errorf("cannot confirm generation %s: %w", id, err)); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.collect(ctx, keepFailed); err != nil {
 		s.Reporter.Message(fmt.Sprintf("old generations were not removed: %v", err))
@@ -50,21 +61,13 @@ func (m *Machine) Confirm(ctx context.Context) (*Confirmed, error) {
 	return &Confirmed{Generation: s.journal.Find(id)}, nil
 }
 
-// finishConfirm takes the steps of confirming the generation in flight. The switch
-// is the boot loader's write; a crash before it leaves the trial as it was, a crash
-// after it a machine that boots the new pair, which Recover then records as good.
+// finishConfirm brings the journal up to date after the switch.
 func (s *session) finishConfirm(ctx context.Context) error {
 	op := s.journal.Operation
-	err := s.step(ctx, stepSwitch, func(ctx context.Context) error {
-		return s.Boot.SetDefault(context.WithoutCancel(ctx), string(op.Generation.ID))
-	})
-	if err != nil {
-		return err
-	}
 	op.Generation.State = generation.Good
 	op.Generation.ConfirmedAt = s.Now().UTC()
 	s.journal.Put(op.Generation)
 	s.journal.Default = op.Generation.ID
 	s.journal.Trial = nil
-	return s.finish(context.WithoutCancel(ctx), generation.ResultDone, "")
+	return s.finish(ctx, generation.ResultDone, "")
 }

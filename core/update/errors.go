@@ -50,7 +50,10 @@ func (e *Error) Unwrap() error { return e.Err }
 const (
 	nothingChanged = "Nothing was changed."
 	undone         = "The update was undone; the machine is as before."
-	needsRecover   = `The machine still boots what it booted before, but the update could not be undone; run "tbupdate recover".`
+	rollbackUndone = "The roll-back was undone; the machine is as before."
+	confirmUndone  = "The generation is on trial still; the machine is as before."
+	journalDamaged = `Nothing was changed, and nothing is lost. The journal is tbupdate/journal.json on the volume: put it right, or move it away and run "tbupdate init", which takes the running system in anew.`
+	needsRecover   = `It could neither be finished nor undone. The next boot starts the old version or the new one, each whole; run "tbupdate recover".`
 )
 
 // classify finds the class of an error that came from below.

@@ -91,10 +91,8 @@ func (s *session) initialise(ctx context.Context, from sdk.Subvolume, options In
 	}
 	id := generation.NewID()
 	adopted := from.Name == generation.RootName && len(options.State) == 0
-	if !adopted {
-		if err := s.checkNobodyIsRoot(ctx); err != nil {
-			return generation.Generation{}, explain(err, nothingChanged)
-		}
+	if err := s.checkNamesFree(ctx, adopted); err != nil {
+		return generation.Generation{}, explain(err, nothingChanged)
 	}
 	g := generation.Generation{ID: id, State: generation.Staged, Version: options.Version, Source: "init", InstalledAt: s.Now().UTC()}
 	if adopted {
@@ -114,26 +112,56 @@ func (s *session) initialise(ctx context.Context, from sdk.Subvolume, options In
 		err = s.switchTo(ctx, id)
 	}
 	if err != nil {
-		return g, s.giveUp(ctx, fmt.Errorf("cannot take %s into the layout: %w", describe(from), err))
+		if err := s.giveUp(ctx, fmt.Errorf("cannot take %s into the layout: %w", describe(from), err)); err != nil {
+			return g, err
+		}
+		return *s.journal.Find(id), nil
 	}
-	g = s.journal.Operation.Generation
 	if err := s.finishInit(context.WithoutCancel(ctx)); err != nil {
 		return g, &Error{Class: Unclear, Err: err, State: `The next boot starts the new root; run "tbupdate init" again to bring the journal up to date.`}
 	}
 	return *s.journal.Find(id), nil
 }
 
-// checkNobodyIsRoot refuses to take another system in beside one that has the name
-// snapshots/root.
-func (s *session) checkNobodyIsRoot(ctx context.Context) error {
-	_, err := s.FS.Lookup(ctx, generation.RootName)
-	switch {
-	case errors.Is(err, sdk.ErrNotFound):
-		return nil
-	case err != nil:
-		return err
+// checkNamesFree refuses to take a system in where the names of the layout stand for
+// something that the journal does not know and that could not be had again.
+func (s *session) checkNamesFree(ctx context.Context, adopted bool) error {
+	for _, name := range []string{generation.RootName, generation.CurrentName, generation.PreviousName, generation.NewName} {
+		if name == generation.RootName && adopted {
+			continue
+		}
+		have, err := s.FS.Lookup(ctx, name)
+		if errors.Is(err, sdk.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if name == generation.RootName {
+			return fmt.Errorf("cannot take the system into the layout: %s exists already; name it with --from, or remove it", name)
+		}
+		spare, err := s.isSpare(ctx, have)
+		if err != nil {
+			return err
+		}
+		if !spare {
+			return fmt.Errorf("cannot take the system into the layout: %s exists already, and is not a copy of a generation; rename or remove it", name)
+		}
 	}
-	return fmt.Errorf("cannot take the system into the layout: %s exists already; name it with --from, or remove it", generation.RootName)
+	return nil
+}
+
+// isSpare reports whether a subvolume is an unchanged copy of a pristine tree that
+// is there, so that it can be made again: that is what a lost journal leaves.
+func (s *session) isSpare(ctx context.Context, copied sdk.Subvolume) (bool, error) {
+	if !copied.ReadOnly || copied.Origin == "" {
+		return false, nil
+	}
+	origin, err := s.FS.Get(ctx, copied.Origin)
+	if errors.Is(err, sdk.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && origin.ReadOnly && looksLikeGeneration(origin.Name), err
 }
 
 // takeIn makes the trees and the kernel set of the first generation.

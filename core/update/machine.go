@@ -96,7 +96,7 @@ type session struct {
 func (m *Machine) open(ctx context.Context) (*session, error) {
 	directory, err := m.FS.StateDirectory(ctx)
 	if errors.Is(err, sdk.ErrNotFound) {
-		return nil, &Error{Class: Unclear, Err: fmt.Errorf("cannot find the updater's state on %s: the system was not taken into the layout; run \"tbupdate init\"", m.FSPlugin.Name), State: nothingChanged}
+		return nil, &Error{Class: Unclear, Err: fmt.Errorf("cannot find the updater's state on %s: %w", m.FSPlugin.Name, errNotTakenIn), State: nothingChanged}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the state directory: %w", err)
@@ -104,9 +104,32 @@ func (m *Machine) open(ctx context.Context) (*session, error) {
 	store := generation.NewStore(directory)
 	journal, err := store.Load()
 	if err != nil {
-		return nil, &Error{Class: Unclear, Err: err, State: nothingChanged}
+		return nil, &Error{Class: Unclear, Err: err, State: journalDamaged}
 	}
 	return &session{Machine: m, store: store, journal: journal}, nil
+}
+
+// errNotTakenIn says that there was no init yet.
+var errNotTakenIn = errors.New(`the system was not taken into the layout; run "tbupdate init"`)
+
+// requireLayout makes sure that the machine was taken into the layout, or that this
+// is under way. A journal that somebody removed is told from one that never was by
+// what else there is.
+func (s *session) requireLayout(ctx context.Context) error {
+	if s.journal.Roles.Root != "" || s.journal.Operation != nil {
+		return nil
+	}
+	subvolumes, err := s.FS.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, subvolume := range subvolumes {
+		if looksLikeGeneration(subvolume.Name) {
+			return &Error{Class: Unclear, State: journalDamaged,
+				Err: fmt.Errorf("cannot find the journal, and there is the generation %s", subvolume.Name)}
+		}
+	}
+	return &Error{Class: Unclear, Err: errNotTakenIn, State: nothingChanged}
 }
 
 // begin takes the lock and reads the journal.

@@ -37,8 +37,8 @@ func (s *session) checkIdle(ctx context.Context) error {
 	if op := s.journal.Operation; op != nil {
 		return refusal(Unclear, "an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)
 	}
-	if s.journal.Roles.Root == "" {
-		return refusal(Unclear, "the system was not taken into the layout; run \"tbupdate init\"")
+	if err := s.requireLayout(ctx); err != nil {
+		return err
 	}
 	booted, subvolume, err := s.booted(ctx)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *session) checkLoader(ctx context.Context) error {
 	}
 	for _, entry := range state.Entries {
 		if entry.ID == state.Default && entry.Problem != "" {
-			return refusal(Unclear, "the boot loader could not come back to generation %s: %s", entry.ID, entry.Problem)
+			return refusal(Unclear, "the boot loader could not come back to generation %s: %s; roll back to another one, or put the file back from its tree", entry.ID, entry.Problem)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package update
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,18 +29,25 @@ func (m *Machine) Recover(ctx context.Context) (*Recovered, error) {
 		return nil, explain(err, nothingChanged)
 	}
 	defer s.end()
+	// A signal (the system goes down again while it comes up) does not leave things
+	// half done: each of these is short.
+	ctx = context.WithoutCancel(ctx)
 	r := &Recovered{}
 	if err := s.recoverOperation(ctx, r); err != nil {
 		return nil, &Error{Class: Unclear, Err: fmt.Errorf("cannot finish or undo what was in flight: %w", err), State: needsRecover}
 	}
 	if s.journal.Roles.Root == "" {
-		return r, nil
+		err := s.requireLayout(ctx)
+		if errors.Is(err, errNotTakenIn) {
+			err = nil // an init that was undone, or is still to come
+		}
+		return r, explain(err, nothingChanged)
 	}
 	if err := s.judge(ctx, r); err != nil {
 		return nil, explain(fmt.Errorf("cannot judge the boot: %w", err), needsRecover)
 	}
-	if err := s.repairNames(ctx, r); err != nil {
-		return nil, explain(fmt.Errorf("cannot put the names of the layout right: %w", err), needsRecover)
+	if err := s.repair(ctx, r); err != nil {
+		return nil, explain(fmt.Errorf("cannot put the machine right: %w", err), needsRecover)
 	}
 	return r, nil
 }
@@ -59,20 +67,15 @@ func (s *session) recoverOperation(ctx context.Context, r *Recovered) error {
 	what := "undone"
 	switch {
 	case kind == generation.Collect:
-		what, err = "finished", s.finishCollect(ctx)
+		what, err = "finished", s.resumeCollect(ctx)
 	case kind == generation.Repair:
 		what, err = "finished", s.finishRepair(ctx)
 	case kind == generation.FallBack:
 		what, err = "finished", s.finishFallBack(ctx)
 	case switched:
 		what, err = "finished", s.finishSwitched(ctx)
-	case kind == generation.Rollback:
-		err = s.undoRollback(ctx, interrupted(step))
-	case kind == generation.Confirm:
-		// Nothing but the switch was to be done, and it was not: the trial goes on.
-		err = s.finish(ctx, generation.ResultUndone, interrupted(step))
 	default:
-		err = s.undo(ctx, interrupted(step))
+		err = s.goBack(ctx, interrupted(step))
 	}
 	if err != nil {
 		return err
@@ -86,6 +89,9 @@ func interrupted(step string) string { return fmt.Sprintf("it was cut short in t
 // switched asks the boot loader whether the operation's switch was made.
 func (s *session) switched(ctx context.Context) (bool, error) {
 	op := s.journal.Operation
+	if op.Kind == generation.Apply {
+		return s.trialMade(ctx)
+	}
 	if op.Undoing {
 		return false, nil
 	}
@@ -93,27 +99,42 @@ func (s *session) switched(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	id := string(op.Generation.ID)
-	if op.Kind != generation.Apply {
-		return state.Default == id, nil
-	}
-	if state.Trial == id {
-		return true, nil
-	}
+	return state.Default == string(op.Generation.ID), nil
+}
+
+// trialMade reports whether the generation of the apply in flight was armed, or
+// runs already.
+func (s *session) trialMade(ctx context.Context) (bool, error) {
+	op := s.journal.Operation
 	// A one-shot trial is used up by the boot that it caused.
+	runs, err := s.runsFrom(ctx, op.Generation)
+	if err != nil {
+		return false, err
+	}
+	if runs && op.Undoing && op.Step != string(stepDisarm) {
+		return false, refusal(Unclear, "generation %s runs, and its undoing has begun; reboot into the boot loader's default entry", op.Generation.ID)
+	}
+	if runs || op.Undoing {
+		// Power may have gone before an armed trial was taken back: then it has
+		// booted, nothing of it was removed, and it is a trial like any other.
+		return runs, nil
+	}
+	state, err := s.Boot.State(ctx)
+	if err != nil {
+		return false, err
+	}
+	// If not, either the switch was not made, or power went right after it and the
+	// one trial failed as well. Both end the same way: the old pair runs, undone.
+	return state.Trial == string(op.Generation.ID), nil
+}
+
+// runsFrom reports whether what was booted is this generation's writable copy.
+func (s *session) runsFrom(ctx context.Context, g generation.Generation) (bool, error) {
 	booted, err := s.FS.Booted(ctx, s.CommandLine)
 	if errors.Is(err, sdk.ErrNotFound) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	if op.Generation.Root != "" && booted.Identity == op.Generation.Root {
-		return true, nil
-	}
-	// Either the switch was not made, or power went right after it and the one
-	// trial failed as well. Both end the same way: the old pair runs, undone.
-	return false, nil
+	return err == nil && g.Root != "" && booted.Identity == g.Root, err
 }
 
 // finishSwitched records an operation whose switch was made.
@@ -170,34 +191,106 @@ func describeBoot(g *generation.Generation, subvolume sdk.Subvolume) string {
 	return fmt.Sprintf("generation %s (%s)", g.ID, g.Version)
 }
 
-// repairNames makes the names of the layout stand for what the journal says, where
-// something else moved them.
-func (s *session) repairNames(ctx context.Context, r *Recovered) error {
+// repair makes the names of the layout and the boot loader's default what the
+// journal says, where something else moved them.
+func (s *session) repair(ctx context.Context, r *Recovered) error {
 	wrong, err := s.wrongNames(ctx)
-	if err != nil || len(wrong) == 0 {
+	if err != nil {
 		return err
 	}
+	standard, err := s.wrongDefault(ctx)
+	if err != nil {
+		return err
+	}
+	if wrong = append(wrong, standard...); len(wrong) == 0 {
+		return nil
+	}
+	standing := s.journal.Find(cmp.Or(s.journal.Default, s.journal.Roles.Root))
 	err = s.startOperation(generation.Operation{
-		Kind: generation.Repair, Generation: *s.journal.Find(s.journal.Roles.Root),
+		Kind: generation.Repair, Generation: *standing,
 		Before: s.journal.Roles, After: s.journal.Roles, Reason: strings.Join(wrong, "; "),
 	})
 	if err != nil {
 		return err
 	}
 	if err := s.finishRepair(ctx); err != nil {
-		return err
+		// Each of its steps stands for itself: what was put right stays so, and
+		// nothing is to be undone.
+		return errors.Join(err, s.finish(ctx, generation.ResultFailed, err.Error()))
 	}
 	r.Actions = append(r.Actions, fmt.Sprintf("Put right: %s.", strings.Join(wrong, "; ")))
 	return nil
 }
 
-// finishRepair arranges the names, from wherever that was cut short.
+// finishRepair arranges the names and sets the default entry, from wherever that was
+// cut short.
 func (s *session) finishRepair(ctx context.Context) error {
 	op := s.journal.Operation
 	if err := s.arrange(ctx, op.After); err != nil {
 		return err
 	}
+	wrong, err := s.wrongDefault(ctx)
+	if err != nil {
+		return err
+	}
+	if len(wrong) > 0 {
+		if err := s.repairDefault(ctx); err != nil {
+			return err
+		}
+	}
 	return s.finish(ctx, generation.ResultDone, op.Reason)
+}
+
+// repairDefault makes the generation in flight the boot loader's default again. Its
+// kernel set is installed anew where it is not whole.
+func (s *session) repairDefault(ctx context.Context) error {
+	id := s.journal.Operation.Generation.ID
+	if err := s.Boot.Verify(ctx, string(id)); errors.Is(err, sdk.ErrNotFound) || errors.Is(err, sdk.ErrCorrupt) {
+		if err := s.step(ctx, stepStage, s.stage); err != nil {
+			return err
+		}
+		s.journal.Put(s.journal.Operation.Generation)
+	} else if err != nil {
+		return err
+	}
+	return s.switchTo(ctx, id)
+}
+
+// wrongDefault says that the boot loader's default is not what the journal says.
+func (s *session) wrongDefault(ctx context.Context) ([]string, error) {
+	state, err := s.Boot.State(ctx)
+	if err != nil || s.journal.Default == "" {
+		return nil, err
+	}
+	if state.Default == string(s.journal.Default) {
+		return nil, nil
+	}
+	what := "generation " + state.Default
+	if state.Default == "" {
+		what = state.Foreign
+	}
+	return []string{fmt.Sprintf("the boot loader's default was %s instead of generation %s", what, s.journal.Default)}, nil
+}
+
+// isCopy reports whether name is a read-only copy of the generation's pristine
+// tree. Where that tree is gone nothing better can be had, so it counts as one.
+func (s *session) isCopy(ctx context.Context, name string, id generation.ID) (bool, error) {
+	g, err := s.member(id)
+	if err != nil {
+		return false, err
+	}
+	have, err := s.FS.Lookup(ctx, name)
+	if err == nil && have.ReadOnly && have.Origin == g.Pristine {
+		return true, nil
+	}
+	if err != nil && !errors.Is(err, sdk.ErrNotFound) {
+		return false, err
+	}
+	_, err = s.FS.Get(ctx, g.Pristine)
+	if errors.Is(err, sdk.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
 }
 
 // wrongNames says which names of the layout are not what the journal says.
@@ -213,6 +306,11 @@ func (s *session) wrongNames(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	if have.Identity != root {
+		if _, err := s.FS.Get(ctx, root); errors.Is(err, sdk.ErrNotFound) {
+			return nil, refusal(Unclear, "the root of generation %s is gone; go back to another generation with \"tbupdate rollback\"", roles.Root)
+		} else if err != nil {
+			return nil, err
+		}
 		wrong = append(wrong, fmt.Sprintf("%s was not the root of generation %s", generation.RootName, roles.Root))
 	}
 	for _, role := range []struct {
@@ -222,11 +320,11 @@ func (s *session) wrongNames(ctx context.Context) ([]string, error) {
 		if role.id == "" {
 			continue
 		}
-		copied, err := s.FS.Lookup(ctx, role.name)
-		if err != nil && !errors.Is(err, sdk.ErrNotFound) {
+		is, err := s.isCopy(ctx, role.name, role.id)
+		if err != nil {
 			return nil, err
 		}
-		if g := s.journal.Find(role.id); err != nil || !copied.ReadOnly || g == nil || copied.Origin != g.Pristine {
+		if !is {
 			wrong = append(wrong, fmt.Sprintf("%s was not a read-only copy of generation %s", role.name, role.id))
 		}
 	}

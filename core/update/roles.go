@@ -10,8 +10,9 @@ import (
 )
 
 // arrange makes the names of the layout stand for the generations in want, within
-// the operation in flight, which records the new roles when it is over. It looks at what is there and changes only what differs,
-// so that it serves to rotate, to rotate back, and to go on after a crash.
+// the operation in flight, which records the new roles when it is over. It looks at
+// what is there and changes only what differs, so that it serves to rotate, to
+// rotate back, and to go on after a crash.
 //
 // None of its steps changes what boots next: boot entries pin identities, and no
 // identity changes. So no order among them can leave a machine that does not boot;
@@ -68,34 +69,24 @@ func (s *session) rootOf(id generation.ID) (sdk.Identity, error) {
 }
 
 // arrangeCopy makes name a read-only copy of the generation's pristine tree, and
-// nobody's name where id is "".
+// nobody's name where id is "". What has the name can go first: it is a copy too,
+// and can be made again. Not so where the pristine tree is gone (somebody deleted
+// it): then what is there stays, and Check says what is missing.
 func (s *session) arrangeCopy(ctx context.Context, name string, id generation.ID) error {
-	var pristine sdk.Identity
-	if id != "" {
-		g, err := s.member(id)
-		if err != nil {
-			return err
-		}
-		pristine = g.Pristine
+	if id == "" {
+		return s.deleteName(ctx, name)
 	}
-	have, err := s.FS.Lookup(ctx, name)
-	switch {
-	case errors.Is(err, sdk.ErrNotFound):
-	case err != nil:
+	if is, err := s.isCopy(ctx, name, id); is || err != nil {
 		return err
-	case pristine != "" && have.Origin == pristine && have.ReadOnly:
-		return nil
-	default:
-		// The copy can always be made again: the pristine tree that it came from
-		// stays. So a crash between these two calls loses nothing.
-		if err := s.FS.Delete(ctx, have.Identity); err != nil {
-			return err
-		}
 	}
-	if pristine == "" {
-		return nil
+	g, err := s.member(id)
+	if err != nil {
+		return err
 	}
-	_, err = s.FS.Snapshot(ctx, pristine, name, true)
+	if err := s.deleteName(ctx, name); err != nil {
+		return err
+	}
+	_, err = s.FS.Snapshot(ctx, g.Pristine, name, true)
 	return err
 }
 
@@ -133,11 +124,9 @@ func (s *session) park(ctx context.Context) error {
 		if g.Root == "" || g.Root == root.Identity {
 			continue
 		}
-		err := s.FS.Rename(ctx, g.Root, g.ID.WritableName())
-		if op := s.journal.Operation; errors.Is(err, sdk.ErrNotFound) && op.Undoing && op.Generation.ID == g.ID {
-			continue // a crash while undoing: it is deleted already
-		}
-		if err != nil {
+		// One that is gone (deleted by an undoing that was cut short, or by hand)
+		// must not keep the others from their names.
+		if err := s.FS.Rename(ctx, g.Root, g.ID.WritableName()); err != nil && !errors.Is(err, sdk.ErrNotFound) {
 			return err
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/sdk"
 )
 
 // RolledBack says what Rollback did.
@@ -31,6 +33,9 @@ func (m *Machine) Rollback(ctx context.Context, id generation.ID) (*RolledBack, 
 		return nil, explain(err, nothingChanged)
 	}
 	defer s.end()
+	if err := s.requireLayout(ctx); err != nil {
+		return nil, explain(err, nothingChanged)
+	}
 	booted, _, err := s.booted(ctx)
 	if err != nil {
 		return nil, explain(err, nothingChanged)
@@ -51,11 +56,21 @@ func (m *Machine) Rollback(ctx context.Context, id generation.ID) (*RolledBack, 
 // giveUpTrial rolls back from a generation that was not confirmed.
 func (s *session) giveUpTrial(ctx context.Context, id generation.ID) (*RolledBack, error) {
 	trial := *s.journal.Trial
+	if id != "" {
+		named, err := s.findGeneration(id)
+		if err != nil {
+			return nil, err
+		}
+		id = named.ID
+	}
 	if id != "" && id != trial.Before.Root {
 		return nil, fmt.Errorf("generation %s is on trial; roll back from it first, without naming a generation", trial.ID)
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err := s.fallBack(ctx, byOperator); err != nil {
-		return nil, &Error{Class: Unclear, Err: err, State: needsRecover}
+		return nil, err
 	}
 	return &RolledBack{To: *s.journal.Find(trial.Before.Root), GivenUp: s.journal.Find(trial.ID)}, nil
 }
@@ -70,7 +85,11 @@ func (s *session) fallBack(ctx context.Context, reason string) error {
 	if err != nil {
 		return err
 	}
-	return s.finishFallBack(ctx)
+	// Once begun it ends: the trial that is given up must not go on by half.
+	if err := s.finishFallBack(context.WithoutCancel(ctx)); err != nil {
+		return &Error{Class: Unclear, Err: err, State: needsRecover}
+	}
+	return nil
 }
 
 // finishFallBack takes the steps of falling back, from wherever they were cut
@@ -98,7 +117,7 @@ func (s *session) rollBackTo(ctx context.Context, id generation.ID) (*RolledBack
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Boot.Verify(ctx, string(target.ID)); err != nil {
+	if err := s.checkWhole(ctx, target); err != nil {
 		return nil, err
 	}
 	err = s.startOperation(generation.Operation{
@@ -112,16 +131,25 @@ func (s *session) rollBackTo(ctx context.Context, id generation.ID) (*RolledBack
 		err = s.switchTo(ctx, target.ID)
 	}
 	if err != nil {
-		undoing := context.WithoutCancel(ctx)
-		if undoErr := s.undoRollback(undoing, err.Error()); undoErr != nil {
-			return nil, &Error{Class: Unclear, Err: errors.Join(err, undoErr), State: needsRecover}
+		if err := s.giveUp(ctx, err); err != nil {
+			return nil, err
 		}
-		return nil, &Error{Class: classify(err), Err: err, State: "The roll-back was undone; the machine is as before."}
+		return &RolledBack{To: *s.journal.Find(target.ID)}, nil
 	}
 	if err := s.finishRollback(context.WithoutCancel(ctx)); err != nil {
 		return nil, &Error{Class: Unclear, Err: err, State: `The next boot goes back; run "tbupdate recover" to bring the journal up to date.`}
 	}
 	return &RolledBack{To: *s.journal.Find(target.ID)}, nil
+}
+
+// checkWhole makes sure that a generation has all that it boots from.
+func (s *session) checkWhole(ctx context.Context, g *generation.Generation) error {
+	for _, tree := range []sdk.Identity{g.Root, g.Pristine} {
+		if _, err := s.FS.Get(ctx, tree); err != nil {
+			return err
+		}
+	}
+	return s.Boot.Verify(ctx, string(g.ID))
 }
 
 // switchTo makes the generation the boot loader's default: the last step.
@@ -142,10 +170,12 @@ func (s *session) rollbackTarget(id generation.ID) (*generation.Generation, erro
 	if id == "" {
 		return nil, errors.New("there is no previous generation")
 	}
-	target := s.journal.Find(id)
+	target, err := s.findGeneration(id)
+	if err != nil {
+		return nil, err
+	}
+	id = target.ID
 	switch {
-	case target == nil:
-		return nil, refusal(Usage, "there is no generation %s; \"tbupdate status\" lists them", id)
 	case id == s.journal.Roles.Root:
 		return nil, fmt.Errorf("generation %s boots next already", id)
 	case target.State != generation.Good:
@@ -154,6 +184,28 @@ func (s *session) rollbackTarget(id generation.ID) (*generation.Generation, erro
 		return nil, fmt.Errorf("the trees of generation %s were removed", id)
 	}
 	return target, nil
+}
+
+// findGeneration gives the generation that an operator named, by its id or by
+// enough of its beginning.
+func (s *session) findGeneration(name generation.ID) (*generation.Generation, error) {
+	if exact := s.journal.Find(name); exact != nil {
+		return exact, nil
+	}
+	var found *generation.Generation
+	for i := range s.journal.Generations {
+		if !strings.HasPrefix(string(s.journal.Generations[i].ID), string(name)) {
+			continue
+		}
+		if found != nil {
+			return nil, refusal(Usage, "several generations begin with %s; \"tbupdate status\" lists them", name)
+		}
+		found = &s.journal.Generations[i]
+	}
+	if found == nil {
+		return nil, refusal(Usage, "there is no generation %s; \"tbupdate status\" lists them", name)
+	}
+	return found, nil
 }
 
 // finishRollback brings the journal up to date after the switch.

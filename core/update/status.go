@@ -59,6 +59,9 @@ func (m *Machine) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
+	if err := s.requireLayout(ctx); err != nil {
+		return nil, explain(err, nothingChanged)
+	}
 	booted, subvolume, err := s.booted(ctx)
 	if err != nil {
 		return nil, explain(err, nothingChanged)

@@ -36,11 +36,20 @@ const (
 )
 
 // startOperation records that an operation begins. Nothing was done before, so a
-// crash here leaves nothing to undo.
+// crash here leaves nothing to undo; and where it fails, nothing is in flight.
 func (s *session) startOperation(op generation.Operation) error {
 	op.Started = s.Now().UTC()
 	s.journal.Operation = &op
-	return s.save()
+	err := s.save()
+	if err == nil {
+		return nil
+	}
+	s.journal.Operation = nil
+	// The write may have come as far as the new name (then only its flush failed).
+	if onDisk, readErr := s.store.Load(); readErr != nil || onDisk.Operation != nil {
+		return &Error{Class: Unclear, Err: err, State: needsRecover}
+	}
+	return err
 }
 
 // step takes one step of the operation in flight: the intent is durable before

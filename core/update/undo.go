@@ -9,18 +9,69 @@ import (
 	"github.com/trebuchet-update/tbupdate/sdk"
 )
 
-// giveUp undoes the operation in flight after cause stopped it, and gives the
-// error that the operator sees.
+// giveUp ends the operation in flight after cause stopped it. A call can fail
+// although it did its work, so the boot loader is asked first: where the default
+// was switched all the same, the operation is finished, and giveUp returns nil. In
+// all other cases it is undone, and giveUp returns the error that the operator
+// sees. (An armed trial can be taken back; so it is.)
 func (s *session) giveUp(ctx context.Context, cause error) error {
 	op := s.journal.Operation
 	if op == nil {
 		return explain(cause, nothingChanged)
 	}
 	ctx = context.WithoutCancel(ctx) // a signal stops the work, not its undoing
-	if err := s.undo(ctx, cause.Error()); err != nil {
-		return &Error{Class: Unclear, Err: errors.Join(cause, err), State: needsRecover}
+	finished, err := false, error(nil)
+	if op.Kind != generation.Apply {
+		finished, err = s.finishIfSwitched(ctx)
 	}
-	return explain(cause, undone)
+	if err == nil && !finished {
+		err = s.goBack(ctx, cause.Error())
+	}
+	switch {
+	case err != nil:
+		return &Error{Class: Unclear, Err: errors.Join(cause, err), State: needsRecover}
+	case finished:
+		s.Reporter.Message(fmt.Sprintf("%v; it was tried again and is done", cause))
+		return nil
+	}
+	return explain(cause, stateAfterUndoing(op.Kind))
+}
+
+// finishIfSwitched finishes the operation in flight if its default was switched.
+// The switch is taken once more, since what made it fail may be that it is not on
+// the disk yet.
+func (s *session) finishIfSwitched(ctx context.Context) (bool, error) {
+	switched, err := s.switched(ctx)
+	if err != nil || !switched {
+		return false, err
+	}
+	if err := s.switchTo(ctx, s.journal.Operation.Generation.ID); err != nil {
+		return false, err
+	}
+	return true, s.finishSwitched(ctx)
+}
+
+// goBack undoes the operation in flight, whose switch was not made.
+func (s *session) goBack(ctx context.Context, reason string) error {
+	switch s.journal.Operation.Kind {
+	case generation.Rollback:
+		return s.undoRollback(ctx, reason)
+	case generation.Confirm:
+		// Nothing but the switch was to be done: the trial goes on.
+		return s.finish(ctx, generation.ResultUndone, reason)
+	}
+	return s.undo(ctx, reason)
+}
+
+// stateAfterUndoing says what goBack left.
+func stateAfterUndoing(kind generation.OperationKind) string {
+	switch kind {
+	case generation.Rollback:
+		return rollbackUndone
+	case generation.Confirm:
+		return confirmUndone
+	}
+	return undone
 }
 
 // undo brings everything back to how it was before an init or apply whose switch
@@ -122,7 +173,11 @@ func (s *session) forget(id generation.ID) {
 // no role. The kernel set goes first: an entry without its root would be a trap,
 // a root without an entry is only room not yet given back.
 func (s *session) removeGeneration(ctx context.Context, g *generation.Generation) error {
-	if err := s.step(ctx, stepUnstage, func(ctx context.Context) error { return s.Boot.Remove(ctx, string(g.ID)) }); err != nil {
+	err := s.step(ctx, stepUnstage, func(ctx context.Context) error {
+		g.Removing = true
+		return s.Boot.Remove(ctx, string(g.ID))
+	})
+	if err != nil {
 		return err
 	}
 	return s.step(ctx, stepRemove, func(ctx context.Context) error {
