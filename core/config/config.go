@@ -204,6 +204,8 @@ func (c *Config) checkValues() error {
 		return c.at("update.tries", fmt.Sprintf("tries is %d; 1 to 9 are allowed", u.Tries))
 	case u.Keep < 1:
 		return c.at("update.keep", fmt.Sprintf("keep is %d; 1 or more are allowed, since the running generation counts", u.Keep))
+	case time.Duration(u.ConfirmTimeout) < time.Second:
+		return c.at("update.confirm_timeout", "confirm_timeout must be a duration of a second or more, such as \"90s\" or \"5m\"")
 	case u.Reboot != RebootNow && u.Reboot != RebootManual:
 		return c.at("update.reboot", fmt.Sprintf("reboot is %q; allowed are %q and %q", u.Reboot, RebootNow, RebootManual))
 	}
@@ -234,9 +236,33 @@ func complain(path string, err error) *Error {
 	var wrong *toml.DecodeError
 	if errors.As(err, &wrong) {
 		line, column := wrong.Position()
-		return &Error{Path: path, Line: line, Column: column, Problem: strings.TrimPrefix(wrong.Error(), "toml: ")}
+		return &Error{Path: path, Line: line, Column: column, Problem: plainProblem(wrong)}
 	}
 	return &Error{Path: path, Problem: strings.TrimPrefix(err.Error(), "toml: ")}
+}
+
+// plainProblem says what is wrong with a value in the words of the file: the library
+// speaks of Go's structs and types.
+func plainProblem(wrong *toml.DecodeError) string {
+	message := strings.TrimPrefix(wrong.Error(), "toml: ")
+	have, target, mismatch := strings.Cut(strings.TrimPrefix(message, "cannot decode TOML "), " into struct field ")
+	if !mismatch {
+		if message == "cannot store an array table in a struct" {
+			return "this is a list of tables; write it with single brackets"
+		}
+		return message
+	}
+	wanted := target[strings.LastIndex(target, " of type ")+len(" of type "):]
+	if text, ok := map[string]string{"int": "an integer", "string": "a string", "[]string": "a list of strings"}[wanted]; ok {
+		wanted = text
+	} else {
+		wanted = "a table"
+	}
+	article := "a "
+	if strings.ContainsRune("aeiou", rune(have[0])) {
+		article = "an "
+	}
+	return fmt.Sprintf("%s is %s%s; it must be %s", strings.Join(wrong.Key(), "."), article, have, wanted)
 }
 
 // allowedIn lists the keys of a table of the file, for messages.

@@ -66,11 +66,17 @@ func TestComplaints(t *testing.T) {
 		{"unknown table", "[sytem]\nproduct = \"x\"\n", `c.toml:1:2: unknown key "sytem"; allowed here: [system], [fs], [boot], [update], [trust], [server], [plugins]`},
 		{"unknown key", "[update]\nkeep = 2\ntry = 3\n", `c.toml:3:1: unknown key "update.try"; allowed here: tries, keep, confirm_timeout, reboot, health`},
 		{"syntax", "[update\n", `c.toml:1:8: expected ']' to close table name`},
-		{"wrong type", "[update]\nkeep = \"two\"\n", ``},
+		{"wrong type", "[update]\nkeep = \"two\"\n", `c.toml:2:8: update.keep is a string; it must be an integer`},
+		{"wrong type in a list", "[plugins]\ndirs = [1]\n", `c.toml:2:9: plugins.dirs is an integer; it must be a string`},
+		{"not a list", "[plugins]\ndirs = \"x\"\n", `c.toml:2:8: plugins.dirs is a string; it must be a list of strings`},
+		{"not a table", "update = 3\n", `c.toml:1:10: update is an integer; it must be a table`},
+		{"not a table of settings", "[fs]\nconfig = 3\n", `c.toml:2:10: fs.config is an integer; it must be a table`},
+		{"list of tables", "[[update]]\nkeep = 1\n", `c.toml:1:3: this is a list of tables; write it with single brackets`},
 		{"too many tries", "[update]\n  tries = 10\n", `c.toml:2:3: tries is 10; 1 to 9 are allowed`},
 		{"nothing kept", "[update]\nkeep = 0\n", `c.toml:2:1: keep is 0; 1 or more are allowed, since the running generation counts`},
 		{"reboot", "[update]\nreboot = \"soon\"\n", `c.toml:2:1: reboot is "soon"; allowed are "now" and "manual"`},
-		{"duration", "[update]\nconfirm_timeout = \"5 minutes\"\n", ``},
+		{"duration", "[update]\nconfirm_timeout = \"5 minutes\"\n", `c.toml:2:19: "5 minutes" is not a duration such as "90s" or "5m"`},
+		{"duration without a unit", "[update]\nconfirm_timeout = 300\n", `c.toml:2:1: confirm_timeout must be a duration of a second or more, such as "90s" or "5m"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("c.toml", []byte(c.document))
