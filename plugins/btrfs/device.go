@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/dennwc/btrfs"
@@ -15,6 +13,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/plugins/btrfs/internal/ioctl"
 	"github.com/trebuchet-update/tbupdate/plugins/btrfs/internal/superblock"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/blockdevice"
 )
 
 // findDevice gives the path of a device that holds the filesystem of the
@@ -31,7 +30,7 @@ func findDevice(setup sdk.Setup) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if isBlock, err := isBlockDevice(path); err != nil {
+	if isBlock, err := blockdevice.IsBlock(path); err != nil {
 		return "", err
 	} else if !isBlock {
 		return "", because(sdk.CodeUnsupported, "%s is not a block device", path)
@@ -48,28 +47,24 @@ func findDevice(setup sdk.Setup) (string, error) {
 
 // deviceBySetting resolves "UUID=…", "LABEL=…", "PARTUUID=…" and paths.
 func deviceBySetting(setting string) (string, error) {
-	kind, value, tagged := strings.Cut(setting, "=")
-	value = strings.Trim(value, `"`)
-	switch {
-	case strings.HasPrefix(setting, "/"):
-		return setting, nil
-	case !tagged || value == "":
-	case kind == "UUID":
-		return deviceBySuperblock(setting, func(s superblock.Superblock) bool { return strings.EqualFold(s.UUID, value) })
-	case kind == "LABEL":
-		return deviceBySuperblock(setting, func(s superblock.Superblock) bool { return s.Label == value })
-	case kind == "PARTUUID":
-		return deviceByPartition(value)
+	wanted, err := blockdevice.Parse(setting)
+	if err != nil {
+		return "", because(sdk.CodeInvalid, "%w", err)
 	}
-	return "", because(sdk.CodeInvalid, `%q is neither "UUID=…", "LABEL=…", "PARTUUID=…" nor a device's path`, setting)
+	switch wanted.Tag {
+	case blockdevice.Path:
+		return wanted.Value, nil
+	case blockdevice.PartUUID:
+		return blockdevice.ByPartition(wanted.Value)
+	}
+	return deviceBySuperblock(wanted, setting)
 }
 
-// deviceBySuperblock looks at every block device. It does without udev's links:
-// they may be missing in an initramfs, and stale after a disk was copied.
-func deviceBySuperblock(setting string, match func(superblock.Superblock) bool) (string, error) {
+// deviceBySuperblock looks at every block device.
+func deviceBySuperblock(wanted blockdevice.Specification, setting string) (string, error) {
 	found := map[string]string{}
-	err := eachBtrfs(func(path string, block superblock.Superblock) error {
-		if match(block) {
+	err := blockdevice.Each(parseSuperblock, func(path string, block superblock.Superblock) error {
+		if wanted.Names(block.UUID, block.Label) {
 			found[block.UUID] = path
 		}
 		return nil
@@ -86,72 +81,20 @@ func deviceBySuperblock(setting string, match func(superblock.Superblock) bool) 
 	return "", because(sdk.CodeNotFound, "no block device holds a btrfs with %s", setting)
 }
 
-// deviceByPartition finds a partition by the UUID in its table, as the kernel
-// (PARTUUID in a partition's uevent file) or udev knows it.
-func deviceByPartition(uuid string) (string, error) {
-	if path, err := filepath.EvalSymlinks("/dev/disk/by-partuuid/" + strings.ToLower(uuid)); err == nil && !strings.Contains(uuid, "/") {
-		return path, nil
-	}
-	events, err := filepath.Glob("/sys/class/block/*/uevent")
-	if err != nil {
-		return "", err
-	}
-	for _, event := range events {
-		data, err := os.ReadFile(event)
-		if err != nil {
-			continue // gone since
-		}
-		for line := range strings.Lines(string(data)) {
-			if value, ok := strings.CutPrefix(strings.TrimSpace(line), "PARTUUID="); ok && strings.EqualFold(value, uuid) {
-				return "/dev/" + filepath.Base(filepath.Dir(event)), nil
-			}
-		}
-	}
-	return "", because(sdk.CodeNotFound, "no partition has the UUID %s", uuid)
-}
-
-// eachBtrfs calls visit for every block device with a btrfs superblock.
-func eachBtrfs(visit func(path string, block superblock.Superblock) error) error {
-	names, err := os.ReadDir("/sys/class/block")
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		path := "/dev/" + strings.ReplaceAll(name.Name(), "!", "/") // as the kernel names cciss!c0d0
-		block, err := readSuperblock(path)
-		if err != nil {
-			continue // empty, in use, removed, or something else
-		}
-		if err := visit(path, block); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func isBlockDevice(path string) (bool, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return false, err
-	}
-	return info.Mode().Type() == fs.ModeDevice, nil
-}
-
 func readSuperblock(path string) (superblock.Superblock, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return superblock.Superblock{}, err
+	block, err := blockdevice.Probe(path, parseSuperblock)
+	if errors.Is(err, superblock.ErrNotBtrfs) {
+		err = because(sdk.CodeUnsupported, "%s does not hold btrfs: %w", path, err)
 	}
-	defer file.Close()
+	return block, err
+}
+
+func parseSuperblock(device *os.File) (superblock.Superblock, error) {
 	data := make([]byte, superblock.Size)
-	if _, err := file.ReadAt(data, superblock.Offset); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := device.ReadAt(data, superblock.Offset); err != nil && !errors.Is(err, io.EOF) {
 		return superblock.Superblock{}, err
 	}
-	block, err := superblock.Parse(data)
-	if err != nil {
-		return block, because(sdk.CodeUnsupported, "%s does not hold btrfs: %w", path, err)
-	}
-	return block, nil
+	return superblock.Parse(data)
 }
 
 // scanDevices makes the kernel know every device of a filesystem, as "btrfs
@@ -162,7 +105,7 @@ func scanDevices(uuid string) error {
 		return err
 	}
 	defer control.Close()
-	return eachBtrfs(func(path string, block superblock.Superblock) error {
+	return blockdevice.Each(parseSuperblock, func(path string, block superblock.Superblock) error {
 		if block.UUID != uuid {
 			return nil
 		}

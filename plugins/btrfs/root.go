@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -244,7 +245,7 @@ func (v *volume) checkRootDevice(root rootarg.Root, live bool) error {
 // checkLiveDevice compares a device of this machine with those of the volume.
 func (v *volume) checkLiveDevice(device string, another func(string) error) error {
 	path, err := deviceBySetting(device)
-	if errors.Is(err, sdk.ErrNotFound) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // such as PARTUUID of a disk whose table udev never read
 	}
 	if err != nil {

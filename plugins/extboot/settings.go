@@ -29,7 +29,7 @@ const (
 func keys() []sdk.Key {
 	return []sdk.Key{
 		{Name: keyMount, Type: sdk.KeyString, Help: "directory where the boot filesystem is mounted; default /boot on a running system"},
-		{Name: keyDevice, Type: sdk.KeyString, Help: "UUID=…, LABEL=… or path of the boot filesystem's device, to be mounted privately; instead of mount"},
+		{Name: keyDevice, Type: sdk.KeyString, Help: "UUID=…, LABEL=…, PARTUUID=… or path of the boot filesystem's device, to be mounted privately; instead of mount"},
 		{Name: keyLoader, Type: sdk.KeyString, Allowed: []string{loaderGRUB, loaderExtlinux}, Help: "boot loader; default: the one that is found"},
 		{Name: keyGRUBDirectory, Type: sdk.KeyString, Help: "directory of grub.cfg on the boot filesystem; default: grub, grub2 or boot/grub"},
 		{Name: keyExtlinuxDirectory, Type: sdk.KeyString, Help: "directory of extlinux.conf on the boot filesystem; default: extlinux, syslinux or boot/extlinux"},

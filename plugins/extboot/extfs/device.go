@@ -4,41 +4,45 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/trebuchet-update/tbupdate/sdk/blockdevice"
 )
 
 // FindDevice gives the path of the block device that a specification names: a
-// path, UUID=… or LABEL=…. It looks at the devices themselves, not at udev's links,
-// which an early boot or a rescue system may lack.
+// path, UUID=…, LABEL=… or PARTUUID=….
 //
 // Errors: ErrNotFound, ErrAmbiguous.
 func FindDevice(specification string) (string, error) {
-	kind, value, tagged := strings.Cut(specification, "=")
-	if !tagged {
-		return checkDevice(specification)
-	}
-	value = strings.Trim(value, `"`)
-	if kind != "UUID" && kind != "LABEL" || value == "" {
-		return "", fmt.Errorf("%w: %q is neither a path nor UUID=… nor LABEL=…", ErrNotFound, specification)
-	}
-	names, err := os.ReadDir("/sys/class/block")
+	wanted, err := blockdevice.Parse(specification)
 	if err != nil {
-		return "", fmt.Errorf("cannot list block devices: %w", err)
+		return "", fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	var found []string
-	for _, entry := range names {
-		path := filepath.Join("/dev", strings.ReplaceAll(entry.Name(), "!", "/"))
-		superblock, err := readSuperblock(path)
-		if err != nil {
-			continue // no medium, no permission, another filesystem: not what is looked for
+	switch wanted.Tag {
+	case blockdevice.Path:
+		return checkDevice(wanted.Value)
+	case blockdevice.PartUUID:
+		path, err := blockdevice.ByPartition(wanted.Value)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", ErrNotFound, err)
 		}
-		if kind == "UUID" && strings.EqualFold(superblock.UUID, value) || kind == "LABEL" && superblock.Label == value {
+		return path, err
+	}
+	return findFilesystem(wanted, specification)
+}
+
+func findFilesystem(wanted blockdevice.Specification, specification string) (string, error) {
+	var found []string
+	err := blockdevice.Each(parseSuperblockOf, func(path string, superblock Superblock) error {
+		if wanted.Names(superblock.UUID, superblock.Label) {
 			found = append(found, path)
 		}
+		return nil
+	})
+	if err != nil {
+		return "", err
 	}
 	switch len(found) {
 	case 0:
@@ -50,37 +54,14 @@ func FindDevice(specification string) (string, error) {
 }
 
 func checkDevice(path string) (string, error) {
-	var stat unix.Stat_t
-	if err := unix.Stat(path, &stat); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrNotFound, &os.PathError{Op: "stat", Path: path, Err: err})
+	isBlock, err := blockdevice.IsBlock(path)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	if stat.Mode&unix.S_IFMT != unix.S_IFBLK {
+	if !isBlock {
 		return "", fmt.Errorf("%w: %s is not a block device", ErrNotFound, path)
 	}
 	return path, nil
-}
-
-// devicePath gives the node of a block device by its number.
-func devicePath(number uint64) (string, error) {
-	event, err := os.ReadFile(fmt.Sprintf("/sys/dev/block/%d:%d/uevent", unix.Major(number), unix.Minor(number)))
-	if err != nil {
-		return "", fmt.Errorf("cannot find the block device: %w", err)
-	}
-	for line := range strings.Lines(string(event)) {
-		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVNAME="); ok {
-			return filepath.Join("/dev", name), nil
-		}
-	}
-	return "", fmt.Errorf("%w: block device %d:%d has no name", ErrNotFound, unix.Major(number), unix.Minor(number))
-}
-
-func readSuperblock(path string) (Superblock, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return Superblock{}, err
-	}
-	defer file.Close()
-	return parseSuperblockOf(file)
 }
 
 func parseSuperblockOf(file *os.File) (Superblock, error) {

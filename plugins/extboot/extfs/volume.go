@@ -10,6 +10,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/trebuchet-update/tbupdate/sdk/blockdevice"
 	"github.com/trebuchet-update/tbupdate/sdk/privatemount"
 )
 
@@ -54,10 +55,10 @@ func OpenMount(directory string) (*Volume, error) {
 	return open(directory)
 }
 
-// OpenDevice mounts the filesystem that a specification names (a device path,
-// UUID=… or LABEL=…) below an own directory, from which Close takes it away. What
-// a killed process left mounted there is unmounted first. A filesystem that can
-// only be mounted read-only is.
+// OpenDevice mounts the filesystem that a specification names (see FindDevice) below
+// an own directory, from which Close takes it away. What a killed process left
+// mounted there is unmounted first. A filesystem that can only be mounted read-only
+// is.
 //
 // Errors: ErrNotFound, ErrAmbiguous, ErrNotExt.
 func OpenDevice(specification, runDirectory string) (*Volume, error) {
@@ -65,7 +66,7 @@ func OpenDevice(specification, runDirectory string) (*Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	superblock, err := readSuperblock(device)
+	superblock, err := blockdevice.Probe(device, parseSuperblockOf)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", device, err)
 	}
@@ -109,7 +110,7 @@ func open(directory string) (*Volume, error) {
 // openDevice opens the block device by its number, since the path in the mount
 // table may be another mount namespace's.
 func (v *Volume) openDevice() error {
-	path, err := devicePath(v.number)
+	path, err := blockdevice.ByNumber(v.number)
 	if err != nil {
 		return err
 	}
