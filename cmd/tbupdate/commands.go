@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -56,13 +57,12 @@ stream, which nobody has signed, needs --allow-unsigned.`,
 					return err
 				}
 				reboot := !options.DryRun && !noReboot && m.Live() && settings.Update.Reboot == config.RebootNow
-				if err := p.printApply(done, options.DryRun, reboot); err != nil {
-					return err
-				}
+				// The update is armed: that nobody reads of it keeps nothing from it.
+				err = p.printApply(done, options.DryRun, reboot)
 				if reboot {
-					return rebootMachine(ctx)
+					err = errors.Join(err, rebootMachine(ctx))
 				}
-				return nil
+				return err
 			})
 		},
 	}

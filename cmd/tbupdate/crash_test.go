@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/core/update"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
@@ -252,17 +254,16 @@ func (m *testMachine) clone(t *testing.T) *testMachine {
 // discoverSteps runs the operation on a copy and lists the steps that it takes.
 func (m *testMachine) discoverSteps(t *testing.T, command []string) []string {
 	t.Helper()
-	c := m.clone(t)
-	c.mustRun("tbupdate-steps", append([]string{c.work + "/steps"}, c.flags(command)...)...)
-	content, err := os.ReadFile(c.work + "/steps")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var steps []string
-	for line := range strings.Lines(string(content)) {
-		if step, ok := strings.CutSuffix(strings.TrimSpace(line), "/intended"); ok {
-			steps = append(steps, step)
+	r := m.clone(t).runHere(t.Context(), func(p *program) {
+		p.observe = func(kind generation.OperationKind, step update.Step, phase update.Phase) {
+			if phase == update.Intended {
+				steps = append(steps, string(kind)+"/"+string(step))
+			}
 		}
+	}, command...)
+	if r.code != exitDone {
+		t.Fatalf("exit code %d\n%s", r.code, r.stderr)
 	}
 	return steps
 }
@@ -281,22 +282,14 @@ func (m *testMachine) program(name string, arguments ...string) *exec.Cmd {
 	return &exec.Cmd{Path: self, Args: append([]string{name}, arguments...), Dir: m.work, Env: os.Environ()}
 }
 
-// mustRun runs it and gives its standard output.
-func (m *testMachine) mustRun(name string, arguments ...string) string {
-	m.t.Helper()
-	var stdout, stderr bytes.Buffer
-	command := m.program(name, arguments...)
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		m.t.Fatalf("%s: %v\n%s%s", strings.Join(command.Args, " "), err, stdout.Bytes(), stderr.Bytes())
-	}
-	return stdout.String()
-}
-
 // tbupdate runs the program, which must succeed.
 func (m *testMachine) tbupdate(command ...string) string {
 	m.t.Helper()
-	return m.mustRun("tbupdate", m.flags(command)...)
+	r := m.runHere(m.t.Context(), nil, command...)
+	if r.code != exitDone {
+		m.t.Fatalf("tbupdate %s: exit code %d\n%s%s", strings.Join(command, " "), r.code, r.stdout, r.stderr)
+	}
+	return r.stdout
 }
 
 // tbupdateKilled runs the program until it kills itself at KIND/STEP/PHASE.

@@ -177,7 +177,10 @@ func TestPluginFails(t *testing.T) {
 			t.Fatal("the operation changes nothing")
 		}
 		for i, call := range calls {
-			for _, mode := range faultModes {
+			for _, mode := range []faultMode{failsBefore, failsAfter, staysDown} {
+				if !thorough && mode != failsAfter {
+					continue
+				}
 				t.Run(fmt.Sprintf("%02d %s/%s", i+1, call, mode), func(t *testing.T) { c.failAt(t, base.clone(t), i+1, mode) })
 			}
 		}
@@ -229,7 +232,9 @@ func (c crashCase) settle(t *testing.T, m *testMachine) {
 	if second := m.tbupdate("recover"); !want.trial && !strings.Contains(second, "Everything is in order") || layout != m.layout() {
 		t.Errorf("a second recover changed something: %s\n%s", second, cmp.Diff(layout, m.layout()))
 	}
-	m.checkNextUpdate(want)
+	if thorough {
+		m.checkNextUpdate(want)
+	}
 }
 
 // checkUndone makes sure that a command which says so left everything as it was.
@@ -262,6 +267,9 @@ func TestStoppedAtEveryStep(t *testing.T) {
 	forEachOperation(t, func(t *testing.T, c crashCase, base *testMachine) {
 		for i, step := range c.steps {
 			for _, phase := range []update.Phase{update.Intended, update.Acted, update.Recorded} {
+				if !thorough && phase != update.Intended && step != c.switches {
+					continue
+				}
 				late := c.goesOn || i > slices.Index(c.steps, c.switches) || step == c.switches && phase != update.Intended
 				t.Run(step+"/"+string(phase), func(t *testing.T) { c.stopAt(t, base.clone(t), step, phase, late) })
 			}

@@ -2,5 +2,5 @@
 
 package main
 
-// faultModes are those that are tried at every call.
-var faultModes = []faultMode{failsBefore, failsAfter, staysDown}
+// thorough is true with the build tag "full": see there.
+const thorough = true

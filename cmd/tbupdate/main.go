@@ -14,11 +14,18 @@ import (
 var version = "development"
 
 func main() {
-	// Both signals end what is under way cleanly: it is undone, and the exit code
-	// says so.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := watchSignals(context.Background())
 	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now}
 	code := p.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// watchSignals ends the context with a signal that asks the program to end, so that
+// what is under way ends cleanly: it is undone, and the exit code says so. SIGHUP is
+// one of them: the line over which an operator works may go down at any time. For
+// the same reason a reader of the output that goes away (SIGPIPE) stops nothing.
+func watchSignals(ctx context.Context) (context.Context, context.CancelFunc) {
+	signal.Ignore(syscall.SIGPIPE)
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 }

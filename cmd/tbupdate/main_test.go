@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -18,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	commands := map[string]func(){"tbupdate": main, "tbupdate-stopped": stopped, "tbupdate-steps": steps}
+	commands := map[string]func(){"tbupdate": main, "tbupdate-stopped": stopped}
 	// The commands stay in the namespace of the tests: in one of their own they
 	// would keep copies of mounts that a test beside them has undone, and with a
 	// mount that is read-only the filesystem is so everywhere.
@@ -32,7 +31,7 @@ func TestMain(m *testing.M) {
 // WAIT to make the file "reached" and wait for the file "go-on"; the second is
 // KIND/STEP/PHASE. Where the signal does not end the program it goes on.
 func stopped() {
-	signals := map[string]syscall.Signal{"KILL": syscall.SIGKILL, "INT": syscall.SIGINT, "TERM": syscall.SIGTERM}
+	signals := map[string]syscall.Signal{"KILL": syscall.SIGKILL, "INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
 	runObserved(os.Args[3:], func(kind generation.OperationKind, step update.Step, phase update.Phase) {
 		if os.Args[2] != place(kind, step, phase) {
 			return
@@ -54,26 +53,12 @@ func stopped() {
 	})
 }
 
-// steps is tbupdate that writes each KIND/STEP/PHASE that it passes to the file
-// that is its first argument.
-func steps() {
-	list, err := os.Create(os.Args[1])
-	if err != nil {
-		panic(err)
-	}
-	runObserved(os.Args[2:], func(kind generation.OperationKind, step update.Step, phase update.Phase) {
-		if _, err := list.WriteString(place(kind, step, phase) + "\n"); err != nil {
-			panic(err)
-		}
-	})
-}
-
 func place(kind generation.OperationKind, step update.Step, phase update.Phase) string {
 	return strings.Join([]string{string(kind), string(step), string(phase)}, "/")
 }
 
 func runObserved(arguments []string, observe func(generation.OperationKind, update.Step, update.Phase)) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := watchSignals(context.Background())
 	defer stop()
 	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, observe: observe}
 	os.Exit(p.run(ctx, arguments))

@@ -217,5 +217,8 @@ func (p *program) table(fill func(*tabwriter.Writer)) error {
 	}
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fill(w)
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return outputError{err}
+	}
+	return nil
 }

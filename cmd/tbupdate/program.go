@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,8 @@ type program struct {
 	wrap func(sdk.FS, sdk.Boot) (sdk.FS, sdk.Boot)
 
 	flags flags
+	// answered is true once the one JSON object is printed.
+	answered bool
 }
 
 // flags are those that every command takes.
@@ -52,6 +55,8 @@ func (p *program) run(ctx context.Context, arguments []string) int {
 	if err == nil {
 		return exitDone
 	}
+	// A command line that cannot be parsed may end before --json is reached.
+	p.flags.json = p.flags.json || slices.Contains(arguments, "--json")
 	return p.fail(err)
 }
 
@@ -100,6 +105,11 @@ const (
 	exitUsage  = int(update.Usage)
 )
 
+// outputError says that a command did its work and could not print the result.
+type outputError struct{ error }
+
+func (e outputError) Error() string { return fmt.Sprintf("cannot print the result: %v", e.error) }
+
 // usageError is a complaint about the command line.
 type usageError struct{ error }
 
@@ -124,6 +134,7 @@ func (p *program) fail(err error) int {
 	code, state := exitFailed, ""
 	var classified *update.Error
 	var wrongUsage usageError
+	var unprinted outputError
 	var wrongConfig *config.Error
 	var badPlugin *pluginhost.Error
 	var refused *sdk.Error
@@ -132,6 +143,8 @@ func (p *program) fail(err error) int {
 		return exitFailed
 	case errors.As(err, &wrongUsage):
 		code, state = exitUsage, `Nothing was changed; "tbupdate --help" lists what there is.`
+	case errors.As(err, &unprinted):
+		state = "The command did its work."
 	case errors.As(err, &wrongConfig):
 		code, state = exitUsage, "Nothing was changed."
 	case errors.As(err, &classified):
@@ -148,7 +161,7 @@ func (p *program) fail(err error) int {
 	if state != "" {
 		fmt.Fprintln(p.stderr, state)
 	}
-	if p.flags.json {
+	if p.flags.json && !p.answered {
 		_ = p.printJSON(map[string]any{"error": message, "state_of_machine": state, "exit_code": code})
 	}
 	return code
@@ -156,9 +169,13 @@ func (p *program) fail(err error) int {
 
 // printJSON prints one object.
 func (p *program) printJSON(value any) error {
+	p.answered = true
 	encoder := json.NewEncoder(p.stdout)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+	if err := encoder.Encode(value); err != nil {
+		return outputError{err}
+	}
+	return nil
 }
 
 // say prints a line for people, unless they asked for silence or for JSON.

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -29,6 +32,8 @@ import (
 //	mount-volume                keep the volume's top level mounted at $VOLUME
 //	capture VAR REGEX           take the first group out of the last output
 //	append FILE TEXT            add a line to a file
+//	json MEMBER…                the last output is one JSON object with these members
+//	serve                       serve the files over http at $WEB; below /half only the first half of each
 func TestScripts(t *testing.T) {
 	plugins := buildPlugins(t)
 	files, err := filepath.Glob("testdata/script/*.txtar")
@@ -81,6 +86,8 @@ func runScript(t *testing.T, file, plugins string) {
 			"mount-volume": func(ts *testscript.TestScript, _ bool, _ []string) {
 				ts.Setenv("VOLUME", machine.fs.Mount(t, "subvolid=5"))
 			},
+			"json":    func(ts *testscript.TestScript, _ bool, a []string) { checkObject(ts, a) },
+			"serve":   func(ts *testscript.TestScript, _ bool, _ []string) { serve(t, ts) },
 			"capture": func(ts *testscript.TestScript, _ bool, a []string) { capture(ts, a[0], a[1]) },
 			"append": func(ts *testscript.TestScript, _ bool, a []string) {
 				f, err := os.OpenFile(ts.MkAbs(a[0]), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
@@ -130,6 +137,45 @@ func capture(ts *testscript.TestScript, name, expression string) {
 		ts.Fatalf("no match for %s", expression)
 	}
 	ts.Setenv(name, match[1])
+}
+
+// checkObject fails unless the last standard output is one JSON object with these
+// members.
+func checkObject(ts *testscript.TestScript, members []string) {
+	decoder := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	var object map[string]any
+	ts.Check(decoder.Decode(&object))
+	if decoder.More() {
+		ts.Fatalf("more than one object was printed")
+	}
+	for _, member := range members {
+		if _, ok := object[member]; !ok {
+			ts.Fatalf("the object lacks %q", member)
+		}
+	}
+}
+
+// serve serves the files of the script.
+func serve(t *testing.T, ts *testscript.TestScript) {
+	directory := ts.MkAbs(".")
+	files := http.FileServer(http.Dir(directory))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, half := strings.CutPrefix(r.URL.Path, "/half/")
+		if !half {
+			files.ServeHTTP(w, r)
+			return
+		}
+		content, err := os.ReadFile(filepath.Join(directory, name))
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		_, _ = w.Write(content[:len(content)/2])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(server.Close)
+	ts.Setenv("WEB", server.URL)
 }
 
 func writeDelta(path, origin, target string) error {

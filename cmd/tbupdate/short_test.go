@@ -2,5 +2,7 @@
 
 package main
 
-// faultModes are those that are tried at every call; the build tag "full" tries all.
-var faultModes = []faultMode{failsAfter}
+// thorough is true with the build tag "full" ("make test-full"): then the tests of
+// faults and signals try every mode and phase, and go on with another update; the
+// sequences of updates are long ones.
+const thorough = false
