@@ -43,11 +43,7 @@ func (v *volume) rename(id sdk.Identity, to string) error {
 	if err := checkName(to); err != nil {
 		return err
 	}
-	all, err := v.readSubvolumes()
-	if err != nil {
-		return err
-	}
-	s, err := all.get(id)
+	_, s, err := v.find(id)
 	if err != nil {
 		return err
 	}
@@ -77,11 +73,7 @@ func (v *volume) exchange(name string, id sdk.Identity) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	all, err := v.readSubvolumes()
-	if err != nil {
-		return err
-	}
-	s, err := all.get(id)
+	all, s, err := v.find(id)
 	if err != nil {
 		return err
 	}

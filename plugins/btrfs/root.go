@@ -80,11 +80,7 @@ func (p *plugin) SetDefault(ctx context.Context, id sdk.Identity) error {
 }
 
 func (v *volume) setDefault(id sdk.Identity) error {
-	all, err := v.readSubvolumes()
-	if err != nil {
-		return err
-	}
-	s, err := all.get(id)
+	_, s, err := v.find(id)
 	if err != nil {
 		return err
 	}
@@ -108,11 +104,7 @@ func (p *plugin) KernelArguments(ctx context.Context, id sdk.Identity) ([]string
 	if err != nil {
 		return nil, err
 	}
-	all, err := v.readSubvolumes()
-	if err != nil {
-		return nil, failure(operation, string(id), err)
-	}
-	s, err := all.get(id)
+	_, s, err := v.find(id)
 	if err != nil {
 		return nil, failure(operation, string(id), err)
 	}
@@ -149,11 +141,7 @@ func (p *plugin) MountLine(ctx context.Context, id sdk.Identity, directory strin
 	if !strings.HasPrefix(directory, "/") || strings.ContainsAny(directory, " \t\n\\#") {
 		return "", sdk.Errorf(sdk.CodeInvalid, operation, string(id), "%q is not an absolute path without blanks", directory)
 	}
-	all, err := v.readSubvolumes()
-	if err != nil {
-		return "", failure(operation, string(id), err)
-	}
-	s, err := all.get(id)
+	_, s, err := v.find(id)
 	if err != nil {
 		return "", failure(operation, string(id), err)
 	}

@@ -18,11 +18,7 @@ func (p *plugin) Seal(ctx context.Context, id sdk.Identity) error {
 }
 
 func (v *volume) seal(id sdk.Identity) error {
-	all, err := v.readSubvolumes()
-	if err != nil {
-		return err
-	}
-	s, err := all.get(id)
+	_, s, err := v.find(id)
 	if err != nil {
 		return err
 	}

@@ -228,6 +228,16 @@ func identityOf(id uint64) sdk.Identity {
 	return sdk.Identity(strconv.FormatUint(id, 10))
 }
 
+// find reads all subvolumes and gives the one with this identity.
+func (v *volume) find(id sdk.Identity) (subvolumes, *subvolume, error) {
+	all, err := v.readSubvolumes()
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := all.get(id)
+	return all, s, err
+}
+
 // get finds a subvolume by identity. A text that never was an identity is as
 // little there as one that is gone.
 func (all subvolumes) get(identity sdk.Identity) (*subvolume, error) {
@@ -381,11 +391,7 @@ func (p *plugin) Get(ctx context.Context, id sdk.Identity) (sdk.Subvolume, error
 	if err != nil {
 		return sdk.Subvolume{}, err
 	}
-	all, err := v.readSubvolumes()
-	if err != nil {
-		return sdk.Subvolume{}, failure("get subvolume", string(id), err)
-	}
-	s, err := all.get(id)
+	all, s, err := v.find(id)
 	if err != nil {
 		return sdk.Subvolume{}, failure("get subvolume", string(id), err)
 	}

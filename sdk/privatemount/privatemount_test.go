@@ -28,6 +28,21 @@ func entries(t *testing.T, directory string) []string {
 	return names
 }
 
+// mount mounts a device until the test ends.
+func mount(t *testing.T, device *loopback.Device) *Mount {
+	t.Helper()
+	m, err := New(device.Path, t.TempDir(), "ext4", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Unmount(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
 func TestMountsOfSeveralProcessesDoNotMeet(t *testing.T) {
 	device := loopback.New(t, loopback.Options{Filesystem: loopback.Ext4})
 	run := t.TempDir()
@@ -95,16 +110,7 @@ func TestMountsOfTheDeadAreCleared(t *testing.T) {
 func TestReadOnlyDevice(t *testing.T) {
 	device := loopback.New(t, loopback.Options{Filesystem: loopback.Ext4})
 	device.Mount(t, "ro")
-	m, err := New(device.Path, t.TempDir(), "ext4", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := m.Unmount(); err != nil {
-			t.Error(err)
-		}
-	}()
-	if !m.ReadOnly {
+	if m := mount(t, device); !m.ReadOnly {
 		t.Error("it is said to be writable")
 	}
 }
@@ -134,16 +140,7 @@ func TestRunDirectoryBehindLink(t *testing.T) {
 // TestProgramsRun: a new root is reached through such a mount, and programs in it
 // have to run.
 func TestProgramsRun(t *testing.T) {
-	device := loopback.New(t, loopback.Options{Filesystem: loopback.Ext4})
-	m, err := New(device.Path, t.TempDir(), "ext4", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := m.Unmount(); err != nil {
-			t.Error(err)
-		}
-	}()
+	m := mount(t, loopback.New(t, loopback.Options{Filesystem: loopback.Ext4}))
 	program := filepath.Join(m.Directory, "program")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\nexit 0\n"), 0o700); err != nil {
 		t.Fatal(err)
