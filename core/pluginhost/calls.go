@@ -148,6 +148,9 @@ func (c call) explainTransport(ctx context.Context, err error, tooSlow bool) err
 	case <-p.process.Exited():
 		return p.setBroken(p.fail(fmt.Errorf("died in %s (%s)", c.method.Name, p.process.ExitStatus())))
 	case <-time.After(exitWait):
+		if status.Code(err) == codes.Unavailable {
+			return p.fail(fmt.Errorf("runs, but cannot be talked to (does it serve with TLS? It must not): %w", err))
+		}
 		return p.fail(fmt.Errorf("failed in %s: %w", c.method.Name, err))
 	}
 }
