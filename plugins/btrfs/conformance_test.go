@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,34 +38,9 @@ type processes map[sdk.FS]*launch.Process
 
 func (p processes) start(t testing.TB, program string) sdk.FS {
 	t.Helper()
-	file, err := os.Open(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	// Not t.TempDir: the path of a socket must be short.
-	directory, err := os.MkdirTemp("", "btrfs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.Remove(directory) })
-	process, err := launch.Start(t.Context(), launch.Config{
-		Program: file, Path: program, RunDirectory: directory, StartTimeout: time.Minute,
-	})
-	if err != nil {
-		t.Fatalf("the plugin %v", err)
-	}
+	process := conformance.Start(t, program)
 	fs := process.FS()
 	p[fs] = process
-	t.Cleanup(func() {
-		_, running := p[fs]
-		if err := process.Stop(context.Background()); err != nil && running {
-			t.Error(err)
-		}
-		for _, line := range process.LastLines() {
-			t.Log("plugin:", line)
-		}
-	})
 	return fs
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/conformance"
-	"github.com/trebuchet-update/tbupdate/sdk/launch"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
@@ -121,11 +120,7 @@ func TestKilledDuringInstall(t *testing.T) {
 
 func killDuringInstall(t *testing.T, program, dir string, entry sdk.Entry, after time.Duration) {
 	t.Helper()
-	file, err := os.Open(program)
-	mustDo(t, err)
-	defer file.Close()
-	process, err := launch.Start(t.Context(), launch.Config{Program: file, Path: program, RunDirectory: shortDirectory(t), StartTimeout: time.Minute})
-	mustDo(t, err)
+	process := conformance.Start(t, program)
 	boot := process.Boot()
 	mustDo(t, boot.Configure(t.Context(), sdk.Setup{Settings: map[string]string{"mount": dir}, RunDirectory: t.TempDir()}))
 	done := make(chan error, 1)
@@ -135,13 +130,4 @@ func killDuringInstall(t *testing.T, program, dir string, entry sdk.Entry, after
 	<-done // an error, or an Install that was faster
 	<-process.Exited()
 	_ = process.Stop(t.Context()) // it says that it was killed
-}
-
-// shortDirectory makes a directory whose path leaves room for a socket's name.
-func shortDirectory(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "tb")
-	mustDo(t, err)
-	t.Cleanup(func() { mustDo(t, os.RemoveAll(dir)) })
-	return dir
 }

@@ -29,20 +29,22 @@ func Build(t testing.TB, pkg string) string {
 }
 
 // StartFS starts a plugin program of kind fs and gives its client, so that a
-// suite runs through the real process boundary. The process has stopped before
-// the test is over; what it wrote on standard error is in the test's log.
+// suite runs through the real process boundary.
 func StartFS(t testing.TB, program string) sdk.FS {
 	t.Helper()
-	return start(t, program).FS()
+	return Start(t, program).FS()
 }
 
 // StartBoot is StartFS for a plugin of kind boot.
 func StartBoot(t testing.TB, program string) sdk.Boot {
 	t.Helper()
-	return start(t, program).Boot()
+	return Start(t, program).Boot()
 }
 
-func start(t testing.TB, program string) *launch.Process {
+// Start starts a plugin program, for a test that needs its process, such as to kill
+// it. It has stopped before the test is over; what it wrote on standard error is in
+// the test's log.
+func Start(t testing.TB, program string) *launch.Process {
 	t.Helper()
 	file, err := os.Open(program)
 	if err != nil {
