@@ -113,7 +113,13 @@ func (s *session) apply(ctx context.Context, name string, payload io.Reader, opt
 		err = s.arm(ctx)
 	}
 	if err != nil {
-		return generation.Generation{}, s.giveUp(ctx, fmt.Errorf("cannot apply %s: %w", name, err))
+		err = s.giveUp(ctx, fmt.Errorf("cannot apply %s: %w", name, err))
+		if classify(err) == NoRoom && s.hasFailedTrees() {
+			// How much it takes turned out on the way: the next attempt has more.
+			s.Reporter.Message("removing what is left of failed generations, to make room")
+			s.tidy(ctx, dropFailed)
+		}
+		return generation.Generation{}, err
 	}
 	// The switch is made: from here on a signal comes too late.
 	g := s.journal.Operation.Generation

@@ -1,6 +1,7 @@
 package update
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -13,35 +14,66 @@ import (
 	"github.com/trebuchet-update/tbupdate/sdk"
 )
 
+// checkAttempts bounds how often Check looks again because something moved meanwhile.
+const checkAttempts = 5
+
 // Check finds out whether this machine can be updated and rolled back: everything
 // that the layout asks for and that the plugins know. Blocking findings come
-// first. It changes nothing.
+// first. It changes nothing, and does not wait for an update that is in progress:
+// what it saw while names moved would be neither one thing nor the other, so it
+// looks again, and says only that something is under way where that goes on.
 func (m *Machine) Check(ctx context.Context) ([]sdk.Finding, error) {
 	var findings []sdk.Finding
-	for _, plugin := range []sdk.Plugin{m.FS, m.Boot} {
-		found, err := plugin.Check(ctx)
-		if err != nil {
-			return nil, explain(fmt.Errorf("cannot check the machine: %w", err), nothingChanged)
+	var err error
+	for attempt := 1; attempt <= checkAttempts; attempt++ {
+		before := m.snapshotOfJournal(ctx)
+		findings, err = m.checkOnce(ctx)
+		if bytes.Equal(before, m.snapshotOfJournal(ctx)) {
+			break
 		}
-		findings = append(findings, found...)
 	}
-	s, err := m.open(ctx)
-	var unclear *Error
-	switch {
-	case errors.As(err, &unclear) && unclear.Class == Unclear:
-		findings = append(findings, layoutFinding(unclear))
-	case err != nil:
-		return nil, explain(err, nothingChanged)
-	default:
-		found, err := s.check(ctx)
-		if err != nil {
-			return nil, explain(fmt.Errorf("cannot check the machine: %w", err), nothingChanged)
-		}
-		findings = append(findings, found...)
+	if err != nil {
+		return nil, explain(fmt.Errorf("cannot check the machine: %w", err), nothingChanged)
 	}
 	gravity := map[sdk.Severity]int{sdk.SeverityBlocking: 0, sdk.SeverityWarning: 1, sdk.SeverityNote: 2}
 	slices.SortStableFunc(findings, func(a, b sdk.Finding) int { return cmp.Compare(gravity[a.Severity], gravity[b.Severity]) })
 	return findings, nil
+}
+
+// snapshotOfJournal gives the journal as bytes, nil where there is none: it changes
+// with every step of every operation.
+func (m *Machine) snapshotOfJournal(ctx context.Context) []byte {
+	s, err := m.open(ctx)
+	if err != nil {
+		return nil
+	}
+	document, _ := generation.Encode(s.journal)
+	return document
+}
+
+// checkOnce gathers all findings.
+func (m *Machine) checkOnce(ctx context.Context) ([]sdk.Finding, error) {
+	s, openErr := m.open(ctx)
+	if openErr == nil && s.journal.Operation != nil {
+		return s.checkOperation(), nil
+	}
+	var findings []sdk.Finding
+	for _, plugin := range []sdk.Plugin{m.FS, m.Boot} {
+		found, err := plugin.Check(ctx)
+		if err != nil {
+			return nil, err
+		}
+		findings = append(findings, found...)
+	}
+	var unclear *Error
+	switch {
+	case errors.As(openErr, &unclear) && unclear.Class == Unclear:
+		return append(findings, layoutFinding(unclear)), nil
+	case openErr != nil:
+		return nil, openErr
+	}
+	found, err := s.check(ctx)
+	return append(findings, found...), err
 }
 
 // check gathers the findings of the layout.
@@ -54,7 +86,7 @@ func (s *session) check(ctx context.Context) ([]sdk.Finding, error) {
 	}
 	var findings []sdk.Finding
 	for _, part := range []func(context.Context) ([]sdk.Finding, error){
-		s.checkOperation, s.checkNames, s.checkBooted, s.checkEntries, s.checkGenerations, s.checkStrangers, s.checkNextRoom, s.checkWritten,
+		s.checkNames, s.checkBooted, s.checkEntries, s.checkGenerations, s.checkStrangers, s.checkNextRoom, s.checkWritten,
 	} {
 		found, err := part(ctx)
 		if err != nil {
@@ -74,14 +106,13 @@ func layoutFinding(err *Error) sdk.Finding {
 	return sdk.Finding{Severity: sdk.SeverityBlocking, Subject: "layout", Problem: sentence(err.Error()), Remedy: remedy}
 }
 
-func (s *session) checkOperation(context.Context) ([]sdk.Finding, error) {
+// checkOperation says what is in flight. As long as it is, nothing else can be
+// judged.
+func (s *session) checkOperation() []sdk.Finding {
 	op := s.journal.Operation
-	if op == nil {
-		return nil, nil
-	}
 	return []sdk.Finding{{Severity: sdk.SeverityBlocking, Subject: "journal",
 		Problem: fmt.Sprintf("The operation %q of generation %s is under way or was cut short, in the step %q.", op.Kind, op.Generation.ID, op.Step),
-		Remedy:  "Wait for it if it runs; else: tbupdate recover"}}, nil
+		Remedy:  "Wait for it if it runs; else: tbupdate recover"}}
 }
 
 func (s *session) checkNames(ctx context.Context) ([]sdk.Finding, error) {

@@ -50,6 +50,14 @@ func (m *Machine) Collect(ctx context.Context) (*Collected, error) {
 	return collected, nil
 }
 
+// tidy removes what is not kept after something else was done, whose success does
+// not depend on it.
+func (s *session) tidy(ctx context.Context, failed failedPolicy) {
+	if err := s.collect(ctx, failed); err != nil {
+		s.Reporter.Message(fmt.Sprintf("old generations were not removed: %v", err))
+	}
+}
+
 // present lists the generations whose trees are there.
 func (s *session) present() []generation.Generation {
 	var all []generation.Generation

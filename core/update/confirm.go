@@ -55,9 +55,7 @@ func (m *Machine) Confirm(ctx context.Context) (*Confirmed, error) {
 			return nil, err
 		}
 	}
-	if err := s.collect(ctx, keepFailed); err != nil {
-		s.Reporter.Message(fmt.Sprintf("old generations were not removed: %v", err))
-	}
+	s.tidy(ctx, keepFailed)
 	return &Confirmed{Generation: s.journal.Find(id)}, nil
 }
 

@@ -89,6 +89,7 @@ func (s *session) fallBack(ctx context.Context, reason string) error {
 	if err := s.finishFallBack(context.WithoutCancel(ctx)); err != nil {
 		return &Error{Class: Unclear, Err: err, State: needsRecover}
 	}
+	s.tidy(ctx, keepFailed) // trials that fail one after the other must not pile up
 	return nil
 }
 
