@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -280,7 +281,7 @@ func (m *testMachine) layout() string {
 }
 
 // fill writes a file onto the filesystem below top until only this many bytes are
-// left for ordinary users of it.
+// left for ordinary users of it; with 0 until nothing more goes in.
 func (m *testMachine) fill(top string, leave uint64) {
 	m.t.Helper()
 	var st unix.Statfs_t
@@ -288,8 +289,21 @@ func (m *testMachine) fill(top string, leave uint64) {
 		m.t.Fatal(err)
 	}
 	free := st.Bavail * uint64(st.Bsize)
-	if free <= leave {
+	if free > leave {
+		m.run("dd", "if=/dev/urandom", "of="+top+"/filler", "bs=4096", fmt.Sprintf("count=%d", (free-leave)/4096), "status=none", "conv=fsync")
+	}
+	if leave > 0 {
 		return
 	}
-	m.run("dd", "if=/dev/urandom", "of="+top+"/filler", "bs=4096", fmt.Sprintf("count=%d", (free-leave)/4096), "status=none", "conv=fsync")
+	f, err := os.OpenFile(top+"/filler", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); err == nil; _, err = f.Write(block) {
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		m.t.Fatal(err)
+	}
+	_ = f.Sync()
 }

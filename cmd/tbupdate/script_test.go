@@ -27,6 +27,7 @@ import (
 //	power-on                    start as GRUB would: uses up a trial, writes cmdline
 //	layout                      print the subvolumes
 //	fill fs|boot LEAVE          fill a disk until so many bytes are left
+//	unfill fs|boot              undo that
 //	mount-boot [OPTION]         keep /boot mounted at $BOOT
 //	unmount-boot                undo that
 //	mount-volume                keep the volume's top level mounted at $VOLUME
@@ -72,11 +73,10 @@ func runScript(t *testing.T, file, plugins string) {
 			"fill": func(ts *testscript.TestScript, _ bool, a []string) {
 				leave, err := strconv.ParseUint(a[1], 10, 64)
 				ts.Check(err)
-				disk := machine.withVolume
-				if a[0] == "boot" {
-					disk = machine.withBoot
-				}
-				disk(func(top string) { machine.fill(top, leave) })
+				machine.with(a[0], func(top string) { machine.fill(top, leave) })
+			},
+			"unfill": func(ts *testscript.TestScript, _ bool, a []string) {
+				machine.with(a[0], func(top string) { ts.Check(os.Remove(top + "/filler")) })
 			},
 			"mount-boot": func(ts *testscript.TestScript, _ bool, a []string) {
 				top := machine.boot.Mount(t, a...)
@@ -107,6 +107,15 @@ type inPlace struct{ *testing.T }
 func (p inPlace) Run(_ string, script func(testscript.T)) { script(p) }
 func (inPlace) Parallel()                                 {}
 func (inPlace) Verbose() bool                             { return testing.Verbose() }
+
+// with mounts one of the disks, fs or boot, for the length of act.
+func (m *testMachine) with(disk string, act func(top string)) {
+	if disk == "boot" {
+		m.withBoot(act)
+		return
+	}
+	m.withVolume(act)
+}
 
 // set makes the disks and the configuration that goes with them.
 func (m *testMachine) set(ts *testscript.TestScript, arguments []string) {

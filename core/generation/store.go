@@ -46,29 +46,48 @@ func (s *Store) Load() (*Journal, error) {
 }
 
 // Save replaces the journal durably: after a loss of power at any instant there
-// is the old one or the new one, whole.
+// is the old one or the new one, whole. It works on a full volume, too: room for
+// the next one is set aside each time.
 func (s *Store) Save(j *Journal) error {
 	document, err := Encode(j)
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(s.directory, journalFile), document); err != nil {
+	path := filepath.Join(s.directory, journalFile)
+	err = replaceFile(path, document)
+	if errors.Is(err, unix.ENOSPC) {
+		// What earlier journals gave back is free only after a commit.
+		if err = syncVolume(s.directory); err == nil {
+			err = replaceFile(path, document)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("cannot write the journal: %w", err)
 	}
+	setAside(path+nextSuffix, int64(len(document)))
 	return nil
 }
+
+// nextSuffix marks the file that becomes the journal with the next Save.
+const nextSuffix = ".next"
 
 // replaceFile writes beside the file and renames over it. The content is flushed
 // before the rename, which closes the window in which the name leads to an empty
 // file, and the directory after it, without which the rename itself could be lost
 // although the step that it announces was already taken.
+//
+// The file beside it is not cut before it is written, so that what setAside
+// allocated for it is used.
 func replaceFile(path string, content []byte) (err error) {
-	next := path + ".next"
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	next := path + nextSuffix
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
 	if _, err = f.Write(content); err == nil {
+		err = f.Truncate(int64(len(content)))
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
@@ -82,6 +101,30 @@ func replaceFile(path string, content []byte) (err error) {
 		return err
 	}
 	return syncDirectory(filepath.Dir(path))
+}
+
+// setAside allocates room for a file that is written later: twice what is needed
+// now, and never little. An update that runs out of room must still be recorded, and
+// what makes room again as well. It is an offer: where the room is not there, or the
+// filesystem cannot allocate ahead, the file is written the ordinary way.
+func setAside(path string, size int64) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	const least = 32 << 10
+	_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, max(2*size, least))
+}
+
+// syncVolume commits everything on the filesystem that holds path.
+func syncVolume(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return unix.Syncfs(int(d.Fd()))
 }
 
 func syncDirectory(path string) error {
