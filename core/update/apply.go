@@ -134,10 +134,7 @@ func (s *session) apply(ctx context.Context, name string, payload io.Reader, opt
 func (s *session) build(ctx context.Context, payload io.Reader, options ApplyOptions) error {
 	g := &s.journal.Operation.Generation
 	var work sdk.Subvolume
-	steps := []struct {
-		step Step
-		act  func(context.Context) error
-	}{
+	return s.take(ctx, []planned{
 		{stepClear, func(ctx context.Context) error { return s.deleteName(ctx, generation.NewName) }},
 		{stepSnapshot, func(ctx context.Context) (err error) {
 			current, err := s.FS.Lookup(ctx, generation.CurrentName)
@@ -155,13 +152,7 @@ func (s *session) build(ctx context.Context, payload io.Reader, options ApplyOpt
 		}},
 		{stepCopy, func(ctx context.Context) error { return s.makeWritable(ctx) }},
 		{stepStage, func(ctx context.Context) error { return s.stage(ctx) }},
-	}
-	for _, step := range steps {
-		if err := s.step(ctx, step.step, step.act); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // deleteName removes the subvolume that has this name, if any has.

@@ -168,10 +168,7 @@ func (s *session) isSpare(ctx context.Context, copied sdk.Subvolume) (bool, erro
 func (s *session) takeIn(ctx context.Context, from sdk.Subvolume, options InitOptions) error {
 	g := &s.journal.Operation.Generation
 	var work sdk.Subvolume
-	steps := []struct {
-		step Step
-		act  func(context.Context) error
-	}{
+	return s.take(ctx, []planned{
 		{stepClear, func(ctx context.Context) error { return s.deleteName(ctx, generation.NewName) }},
 		{stepSnapshot, func(ctx context.Context) (err error) {
 			work, err = s.FS.Snapshot(ctx, from.Identity, generation.NewName, false)
@@ -190,13 +187,7 @@ func (s *session) takeIn(ctx context.Context, from sdk.Subvolume, options InitOp
 			return s.makeWritable(ctx)
 		}},
 		{stepStage, func(ctx context.Context) error { return s.stage(ctx) }},
-	}
-	for _, step := range steps {
-		if err := s.step(ctx, step.step, step.act); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // finishInit brings the journal up to date after the switch.

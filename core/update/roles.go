@@ -19,10 +19,7 @@ import (
 // the order is such that at every instant root has a name, and that previous, which
 // is what an operator falls back on, is right before current is replaced.
 func (s *session) arrange(ctx context.Context, want generation.Roles) error {
-	steps := []struct {
-		step Step
-		act  func(context.Context) error
-	}{
+	return s.take(ctx, []planned{
 		{stepPrevious, func(ctx context.Context) error {
 			return s.arrangeCopy(ctx, generation.PreviousName, want.Previous)
 		}},
@@ -36,13 +33,7 @@ func (s *session) arrange(ctx context.Context, want generation.Roles) error {
 			}
 			return s.FS.SetDefault(ctx, root)
 		}},
-	}
-	for _, step := range steps {
-		if err := s.step(ctx, step.step, step.act); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // member gives the generation with this id, also while it is still being built.

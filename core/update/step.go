@@ -80,6 +80,22 @@ func (s *session) step(ctx context.Context, step Step, act func(context.Context)
 	return nil
 }
 
+// planned is a step and what it does.
+type planned struct {
+	step Step
+	act  func(context.Context) error
+}
+
+// take takes steps one after the other, up to the first that fails.
+func (s *session) take(ctx context.Context, steps []planned) error {
+	for _, next := range steps {
+		if err := s.step(ctx, next.step, next.act); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // finish records the end of the operation.
 func (s *session) finish(ctx context.Context, result, reason string) error {
 	op := s.journal.Operation

@@ -79,30 +79,21 @@ func stateAfterUndoing(kind generation.OperationKind) string {
 func (s *session) undo(ctx context.Context, reason string) error {
 	op := s.journal.Operation
 	op.Undoing = true
-	for _, step := range []struct {
-		step Step
-		act  func(context.Context) error
-	}{
+	err := s.take(ctx, []planned{
 		{stepDisarm, s.disarmOperation},
 		{stepClear, func(ctx context.Context) error { return s.deleteName(ctx, generation.NewName) }},
-	} {
-		if err := s.step(ctx, step.step, step.act); err != nil {
-			return fmt.Errorf("cannot undo the %s: %w", op.Kind, err)
-		}
+	})
+	if err == nil {
+		err = s.arrange(ctx, op.Before)
 	}
-	if err := s.arrange(ctx, op.Before); err != nil {
+	if err == nil {
+		err = s.take(ctx, []planned{
+			{stepUnstage, func(ctx context.Context) error { return s.Boot.Remove(ctx, string(op.Generation.ID)) }},
+			{stepRemove, s.removeOperationTrees},
+		})
+	}
+	if err != nil {
 		return fmt.Errorf("cannot undo the %s: %w", op.Kind, err)
-	}
-	for _, step := range []struct {
-		step Step
-		act  func(context.Context) error
-	}{
-		{stepUnstage, func(ctx context.Context) error { return s.Boot.Remove(ctx, string(op.Generation.ID)) }},
-		{stepRemove, s.removeOperationTrees},
-	} {
-		if err := s.step(ctx, step.step, step.act); err != nil {
-			return fmt.Errorf("cannot undo the %s: %w", op.Kind, err)
-		}
 	}
 	s.forget(op.Generation.ID)
 	s.journal.Roles = op.Before
