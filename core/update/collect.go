@@ -30,12 +30,8 @@ func (m *Machine) Collect(ctx context.Context) (*Collected, error) {
 		return nil, explain(err, nothingChanged)
 	}
 	defer s.end()
-	if op := s.journal.Operation; op != nil {
-		return nil, &Error{Class: Unclear, State: nothingChanged,
-			Err: fmt.Errorf("cannot remove old generations: an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)}
-	}
-	if err := s.requireLayout(ctx); err != nil {
-		return nil, explain(err, nothingChanged)
+	if err := s.requireSettled(ctx); err != nil {
+		return nil, explain(fmt.Errorf("cannot remove old generations: %w", err), nothingChanged)
 	}
 	before := s.present()
 	if err := s.collect(ctx, keepFailed); err != nil {

@@ -21,12 +21,8 @@ func (m *Machine) Confirm(ctx context.Context) (*Confirmed, error) {
 		return nil, explain(err, nothingChanged)
 	}
 	defer s.end()
-	if op := s.journal.Operation; op != nil {
-		return nil, &Error{Class: Unclear, State: nothingChanged,
-			Err: fmt.Errorf("cannot confirm: an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)}
-	}
-	if err := s.requireLayout(ctx); err != nil {
-		return nil, explain(err, nothingChanged)
+	if err := s.requireSettled(ctx); err != nil {
+		return nil, explain(fmt.Errorf("cannot confirm: %w", err), nothingChanged)
 	}
 	if s.journal.Trial == nil {
 		return &Confirmed{}, nil

@@ -132,6 +132,15 @@ func (s *session) requireLayout(ctx context.Context) error {
 	return &Error{Class: Unclear, Err: errNotTakenIn, State: nothingChanged}
 }
 
+// requireSettled makes sure that the machine is in the layout and nothing is in
+// flight.
+func (s *session) requireSettled(ctx context.Context) error {
+	if op := s.journal.Operation; op != nil {
+		return refusal(Unclear, "an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)
+	}
+	return s.requireLayout(ctx)
+}
+
 // begin takes the lock and reads the journal.
 func (m *Machine) begin(ctx context.Context) (*session, error) {
 	directory, err := m.FS.StateDirectory(ctx)

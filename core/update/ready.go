@@ -34,10 +34,7 @@ func (s *session) checkReady(ctx context.Context, payload *source.Source, option
 
 // checkIdle makes sure that nothing is in flight and nothing waits for a judgement.
 func (s *session) checkIdle(ctx context.Context) error {
-	if op := s.journal.Operation; op != nil {
-		return refusal(Unclear, "an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)
-	}
-	if err := s.requireLayout(ctx); err != nil {
+	if err := s.requireSettled(ctx); err != nil {
 		return err
 	}
 	booted, subvolume, err := s.booted(ctx)

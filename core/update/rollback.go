@@ -33,15 +33,15 @@ func (m *Machine) Rollback(ctx context.Context, id generation.ID) (*RolledBack, 
 		return nil, explain(err, nothingChanged)
 	}
 	defer s.end()
-	if err := s.requireLayout(ctx); err != nil {
-		return nil, explain(err, nothingChanged)
+	if err := s.requireSettled(ctx); err != nil {
+		return nil, explain(fmt.Errorf("cannot roll back: %w", err), nothingChanged)
 	}
 	booted, _, err := s.booted(ctx)
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
 	var back *RolledBack
-	if s.journal.Operation == nil && s.journal.Trial != nil {
+	if s.journal.Trial != nil {
 		back, err = s.giveUpTrial(ctx, id)
 	} else {
 		back, err = s.rollBackTo(ctx, id)
@@ -162,9 +162,6 @@ func (s *session) switchTo(ctx context.Context, id generation.ID) error {
 
 // rollbackTarget finds the generation to go back to.
 func (s *session) rollbackTarget(id generation.ID) (*generation.Generation, error) {
-	if op := s.journal.Operation; op != nil {
-		return nil, refusal(Unclear, "an earlier %s was cut short in the step %q; run \"tbupdate recover\"", op.Kind, op.Step)
-	}
 	if id == "" {
 		id = s.journal.Roles.Previous
 	}
