@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,8 +29,9 @@ func TestMain(m *testing.M) {
 }
 
 // stopped is tbupdate with a stop at one step: its first argument is a signal, or
-// WAIT to make the file "reached" and wait for the file "go-on"; the second is
-// KIND/STEP/PHASE. Where the signal does not end the program it goes on.
+// WAIT to make the file "reached" and wait for the file "go-on", or LOSE-fs or
+// LOSE-boot to kill that plugin; the second is KIND/STEP/PHASE. Where that does not
+// end the program it goes on.
 func stopped() {
 	signals := map[string]syscall.Signal{"KILL": syscall.SIGKILL, "INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
 	runObserved(os.Args[3:], func(kind generation.OperationKind, step update.Step, phase update.Phase) {
@@ -39,6 +41,10 @@ func stopped() {
 		if sig, ok := signals[os.Args[1]]; ok {
 			_ = syscall.Kill(os.Getpid(), sig)
 			time.Sleep(50 * time.Millisecond) // until the signal is noticed
+			return
+		}
+		if kind, ok := strings.CutPrefix(os.Args[1], "LOSE-"); ok {
+			killPlugin(kind)
 			return
 		}
 		if err := os.WriteFile("reached", nil, 0o600); err != nil {
@@ -51,6 +57,26 @@ func stopped() {
 			time.Sleep(20 * time.Millisecond)
 		}
 	})
+}
+
+// killPlugin kills this program's plugin of a kind.
+func killPlugin(kind string) {
+	lists, err := filepath.Glob("/proc/self/task/*/children") // proc_pid_children(5)
+	if err != nil {
+		panic(err)
+	}
+	for _, list := range lists {
+		children, _ := os.ReadFile(list)
+		for _, child := range strings.Fields(string(children)) {
+			name, _ := os.ReadFile("/proc/" + child + "/cmdline")
+			pid, err := strconv.Atoi(child)
+			if err == nil && strings.Contains(string(name), "tbupdate-"+kind+"-") {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+				return
+			}
+		}
+	}
+	panic("there is no plugin to kill")
 }
 
 func place(kind generation.OperationKind, step update.Step, phase update.Phase) string {
