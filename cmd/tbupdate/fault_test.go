@@ -25,6 +25,7 @@ const (
 	failsBefore faultMode = "before" // the call fails and has done nothing
 	failsAfter  faultMode = "after"  // the call has done its work and fails all the same
 	staysDown   faultMode = "down"   // this call and every later one fails: the plugin is gone
+	wentDown    faultMode = "went"   // the call has done its work, and then the plugin is gone
 )
 
 var errInjected = sdk.Errorf(sdk.CodeInternal, "work on", "the disk", "injected fault")
@@ -40,9 +41,9 @@ type fault struct {
 func (f *fault) change(name string, act func() error) error {
 	f.calls = append(f.calls, name)
 	switch here := len(f.calls); {
-	case f.mode == staysDown && here >= f.n, f.mode == failsBefore && here == f.n:
+	case f.mode == staysDown && here >= f.n, f.mode == wentDown && here > f.n, f.mode == failsBefore && here == f.n:
 		return errInjected
-	case f.mode == failsAfter && here == f.n:
+	case (f.mode == failsAfter || f.mode == wentDown) && here == f.n:
 		if err := act(); err != nil {
 			return err
 		}
@@ -53,7 +54,7 @@ func (f *fault) change(name string, act func() error) error {
 
 // read makes one call that changes nothing; it fails only when the plugin is gone.
 func (f *fault) read(act func() error) error {
-	if f.mode == staysDown && len(f.calls) >= f.n {
+	if (f.mode == staysDown || f.mode == wentDown) && len(f.calls) >= f.n {
 		return errInjected
 	}
 	return act()
@@ -177,8 +178,8 @@ func TestPluginFails(t *testing.T) {
 			t.Fatal("the operation changes nothing")
 		}
 		for i, call := range calls {
-			for _, mode := range []faultMode{failsBefore, failsAfter, staysDown} {
-				if !thorough && mode != failsAfter {
+			for _, mode := range []faultMode{failsBefore, failsAfter, staysDown, wentDown} {
+				if !thorough && mode != failsAfter && !(mode == wentDown && isSwitch(call)) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%02d %s/%s", i+1, call, mode), func(t *testing.T) { c.failAt(t, base.clone(t), i+1, mode) })
@@ -186,6 +187,9 @@ func TestPluginFails(t *testing.T) {
 		}
 	})
 }
+
+// isSwitch reports whether a call is one that changes what boots next.
+func isSwitch(call string) bool { return call == "arm" || call == "set the default entry" }
 
 // failAt runs the operation with one fault and looks at what is left.
 func (c crashCase) failAt(t *testing.T, m *testMachine, n int, mode faultMode) {
