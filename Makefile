@@ -37,7 +37,7 @@ help:
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), here $(DESTDIR)$(PREFIX)'
 	@echo 'make demo       update a Debian disk image, twice, and look at it (root)'
 	@echo 'make test       all tests, with the race detector (root)'
-	@echo 'make test-full  make test, and every fuzz target for a while (root)'
+	@echo 'make test-full  the same with every variation, and every fuzz target for a while (root)'
 	@echo 'make lint       gofmt, go vet, staticcheck, shellcheck'
 	@echo 'make bench      create and apply against cat and cp (root)'
 	@echo 'make fuzz       each fuzz target for FUZZTIME, here $(FUZZTIME)'
@@ -65,7 +65,9 @@ demo: root deps build
 test: root deps
 	go test -race $(TESTFLAGS) ./...
 
-test-full: test fuzz
+test-full: root deps
+	go test -race -tags full -timeout 90m ./...
+	$(MAKE) fuzz
 
 lint:
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
