@@ -38,12 +38,12 @@ func (p *program) withMachine(ctx context.Context, act func(context.Context, *up
 	if err != nil {
 		return err
 	}
-	defer func() { err = filesystem.stop(ctx, err) }()
+	defer func() { err = p.stopPlugin(ctx, filesystem.process, err) }()
 	loader, err := p.startPlugin(ctx, settings, sdk.KindBoot, machine)
 	if err != nil {
 		return err
 	}
-	defer func() { err = loader.stop(ctx, err) }()
+	defer func() { err = p.stopPlugin(ctx, loader.process, err) }()
 	machine.FS, machine.FSPlugin = filesystem.process.FS(), filesystem.description
 	machine.Boot, machine.BootPlugin = loader.process.Boot(), loader.description
 	if p.wrap != nil {
@@ -124,12 +124,19 @@ type plugin struct {
 	description sdk.Description
 }
 
-// stop ends the plugin and adds what that brings to light to err. Also after a
-// signal the plugin has to be told to clear up.
-func (p *plugin) stop(ctx context.Context, err error) error {
-	stopped := p.process.Stop(context.WithoutCancel(ctx))
+// stopPlugin ends the plugin, also after a signal: it has to be told to clear up.
+// err is the command's; what was done is done, so a plugin that does not end well is
+// told of and makes no failure of a success.
+func (p *program) stopPlugin(ctx context.Context, process *pluginhost.Process, err error) error {
+	stopped := process.Stop(context.WithoutCancel(ctx))
 	var failure *pluginhost.Error
-	if err != nil && errors.As(stopped, &failure) {
+	switch {
+	case stopped == nil:
+		return err
+	case err == nil:
+		fmt.Fprintf(p.stderr, "tbupdate: it is done, but %v.\n", stopped)
+		return nil
+	case errors.As(stopped, &failure):
 		return err // it says already what became of the plugin
 	}
 	return errors.Join(err, stopped)
@@ -155,7 +162,7 @@ func (p *program) startPlugin(ctx context.Context, settings *config.Config, kind
 	started := &plugin{process: process}
 	defer func() {
 		if err != nil {
-			err = started.stop(ctx, err)
+			err = p.stopPlugin(ctx, process, err)
 		}
 	}()
 	if started.description, err = process.Describe(ctx); err != nil {
