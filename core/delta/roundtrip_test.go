@@ -37,11 +37,8 @@ type item = treetest.Item
 // TestRoundTrip is the promise of the package: the stream of two trees turns the
 // one into the other, whatever they hold.
 func TestRoundTrip(t *testing.T) {
-	seeds := uint64(150)
-	if testing.Short() {
-		seeds = 20
-	}
-	for seed := range seeds {
+	const seeds = 150
+	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			before, after := treetest.Random(seed)

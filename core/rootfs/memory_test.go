@@ -22,9 +22,6 @@ func (endless) Read(b []byte) (int, error) { return len(b), nil }
 // The largest file of the format, through a pipe, costs less than 32 MiB: made, and
 // changed in its first byte. The filesystem compresses its content away.
 func TestDeployMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes 4 GiB")
-	}
 	const size = math.MaxUint32
 	root := loopback.New(t, loopback.Options{Filesystem: loopback.Btrfs, Size: 2 << 30}).Mount(t, "compress=zstd")
 	reader, writer, err := os.Pipe()
