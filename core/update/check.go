@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -34,6 +35,9 @@ func (m *Machine) Check(ctx context.Context) ([]sdk.Finding, error) {
 	}
 	if err != nil {
 		return nil, explain(fmt.Errorf("cannot check the machine: %w", err), nothingChanged)
+	}
+	for i := range findings {
+		findings[i].Problem = sentence(findings[i].Problem)
 	}
 	gravity := map[sdk.Severity]int{sdk.SeverityBlocking: 0, sdk.SeverityWarning: 1, sdk.SeverityNote: 2}
 	slices.SortStableFunc(findings, func(a, b sdk.Finding) int { return cmp.Compare(gravity[a.Severity], gravity[b.Severity]) })
@@ -269,17 +273,15 @@ func (s *session) checkNextRoom(ctx context.Context) ([]sdk.Finding, error) {
 	return nil, err
 }
 
-// sentence makes a clause a sentence.
+// sentence makes a clause a sentence. A path or name at its beginning stays as it is
+// written.
 func sentence(clause string) string {
 	if clause == "" {
 		return ""
 	}
-	first := clause[:1]
-	if first[0] >= 'a' && first[0] <= 'z' {
-		first = string(first[0] - 'a' + 'A')
+	word, _, _ := strings.Cut(clause, " ")
+	if first := clause[0]; first >= 'a' && first <= 'z' && !strings.ContainsAny(word, "/=_") {
+		clause = strings.ToUpper(clause[:1]) + clause[1:]
 	}
-	if last := clause[len(clause)-1]; last == '.' {
-		return first + clause[1:]
-	}
-	return first + clause[1:] + "."
+	return strings.TrimSuffix(clause, ".") + "."
 }
