@@ -54,12 +54,21 @@ func Format(ctx context.Context, path string, filesystem Filesystem, arguments .
 	if err != nil {
 		return fmt.Errorf("cannot format %s: %w; install it with: apt-get install %s", path, err, pack)
 	}
-	command := exec.CommandContext(ctx, program, append(append(quiet, arguments...), path)...)
-	command.Env = append(os.Environ(), "LC_ALL=C")
-	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot format %s: %s: %w: %s", path, program, err, strings.TrimSpace(string(output)))
+	arguments = append(append(quiet, arguments...), path)
+	for try := 1; ; try++ {
+		command := exec.CommandContext(ctx, program, arguments...)
+		command.Env = append(os.Environ(), "LC_ALL=C")
+		output, err := command.CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		// mkfs.btrfs opens every loop device that is mounted anywhere, to see whether
+		// this image is behind it, and gives up when one of them is released meanwhile.
+		if passing := strings.Contains(string(output), "cannot check mount status"); !passing || try == busyTries {
+			return fmt.Errorf("cannot format %s: %s: %w: %s", path, program, err, strings.TrimSpace(string(output)))
+		}
+		time.Sleep(busyPause)
 	}
-	return nil
 }
 
 // findProgram looks in PATH and then where administrators' programs are, which
@@ -102,7 +111,7 @@ func Mount(device, directory string, filesystem Filesystem, options ...string) e
 	return nil
 }
 
-// How long Unmount waits for a busy mount.
+// How long is waited for what passes: a mount that is busy, a loop device that goes.
 const (
 	busyTries = 100
 	busyPause = 10 * time.Millisecond
