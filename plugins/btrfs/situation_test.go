@@ -61,7 +61,9 @@ func superblockOf(t testing.TB, device string) string {
 
 func TestFilesystemOfTwoDevices(t *testing.T) {
 	first, second := loopback.New(t, loopback.Options{Size: 256 << 20}), loopback.New(t, loopback.Options{Size: 256 << 20})
-	run(t, "mkfs.btrfs", "-q", "-f", "-d", "raid1", "-m", "raid1", first.Path, second.Path)
+	if err := loopback.Format(t.Context(), second.Path, loopback.Btrfs, "-d", "raid1", "-m", "raid1", first.Path); err != nil {
+		t.Fatal(err)
+	}
 	first.Filesystem = loopback.Btrfs
 	b := &bench{t: t, device: first}
 	// mkfs made the kernel know both; a machine that starts knows none.
