@@ -7,10 +7,10 @@
 //
 // # Life cycle
 //
-// The host calls Describe, then Configure once, then any number of the
-// contract's methods, one at a time, then Close. Describe may be called without
-// Configure (by "tbupdate plugins list"); every other method before Configure
-// returns ErrInvalid. When the host disappears, package serve lets the call that
+// The host calls Describe, then Configure once, then Describe again, then any
+// number of the contract's methods, one at a time, then Close. Describe may be
+// called without Configure (by "tbupdate plugins list"); every other method before
+// Configure returns ErrInvalid. When the host disappears, package serve lets the call that
 // is under way finish, calls Close and exits: a plugin is never stopped in the
 // middle of a change, and never outlives its host. (A call that is still under
 // way ten minutes after that is cancelled; a minute later the process ends.)
@@ -46,7 +46,9 @@ const (
 // Plugin is the part that both contracts have in common.
 type Plugin interface {
 	// Describe says what this plugin is and which settings and capabilities it
-	// has. It touches nothing and works before Configure.
+	// has. It touches nothing and works before Configure. After Configure it says
+	// which of the capabilities it has on what it was opened on: a plugin that
+	// serves several boot loaders finds out only then which one is there.
 	Describe(ctx context.Context) (Description, error)
 
 	// Configure gives the plugin its settings and lets it open what it works
@@ -83,7 +85,8 @@ type Description struct {
 	Keys []Key
 
 	// Capabilities are the optional abilities that this plugin has, by the names
-	// of this package's Capability constants. A host ignores those that it does
+	// of this package's Capability constants: before Configure all that it may
+	// have, after it those that it does have. A host ignores those that it does
 	// not know, and so must a plugin (see Setup.HostCapabilities).
 	Capabilities []Capability
 }

@@ -178,6 +178,10 @@ func (p *program) startPlugin(ctx context.Context, settings *config.Config, kind
 	if err != nil {
 		return nil, fmt.Errorf("cannot open what the %s plugin works on: %w", chosen.Plugin, err)
 	}
+	// Only now it knows what it can do there.
+	if started.description, err = process.Describe(ctx); err != nil {
+		return nil, err
+	}
 	return started, nil
 }
 
