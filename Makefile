@@ -8,10 +8,17 @@ TESTFLAGS = -timeout 20m
 
 # What tests, demonstration and checks run, by Debian package.
 PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod mmdebstrap mount \
-           protobuf-compiler shellcheck syslinux-common util-linux zstd
+           protobuf-compiler shellcheck syslinux-common util-linux zstd $(LABPACKAGES)
+# What the machines of the lab, and their disks, are made of.
+LABPACKAGES = busybox-static cpio device-tree-compiler dosfstools grub-efi-amd64-bin grub-pc-bin libubootenv-tool \
+              mtools ovmf qemu-system-arm qemu-system-x86 qemu-utils systemd-boot-efi u-boot-qemu u-boot-tools
+
+# Programs for another processor ("make build GOARCH=arm64", "GOARCH=arm GOARM=7") go
+# into a folder of their own.
+BIN = bin$(if $(GOARCH),/$(GOARCH)$(if $(GOARM),v$(GOARM)))
 
 # Static programs without paths of the building machine in them.
-GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOBUILD  = CGO_ENABLED=0 $(if $(GOARCH),GOARCH=$(GOARCH) GOARM=$(GOARM)) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # Programs by where their sources are: cmd/NAME, plugins/NAME. PLUGINS maps the
@@ -33,7 +40,8 @@ SCRIPTS = .ci/run demo/boot demo/run demo/trees
 .PHONY: help build install demo test test-full lint bench fuzz generate deps root clean distclean
 
 help:
-	@echo 'make build      programs into bin/, plugins into bin/plugins/'
+	@echo 'make build      programs into bin/, plugins into bin/plugins/; with GOARCH=arm64, or'
+	@echo '                GOARCH=arm GOARM=7, into bin/arm64 or bin/armv7'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), here $(DESTDIR)$(PREFIX)'
 	@echo 'make demo       update a Debian disk image, twice, and look at it (root)'
 	@echo 'make test       all tests, with the race detector (root)'
@@ -46,17 +54,17 @@ help:
 	@echo 'make clean      remove what was built; distclean removes downloads too'
 
 build:
-	@mkdir -p bin/plugins
-	$(foreach p,$(PROGRAMS),$(GOBUILD) -o bin/$p ./cmd/$p$(newline))
-	$(foreach p,$(PLUGINS),$(GOBUILD) -o bin/plugins/$(call plugin-name,$p) ./plugins/$(firstword $(subst :, ,$p))$(newline))
-	$(foreach l,$(LINKS),ln -sf tbdiff bin/$l$(newline))
+	@mkdir -p $(BIN)/plugins
+	$(foreach p,$(PROGRAMS),$(GOBUILD) -o $(BIN)/$p ./cmd/$p$(newline))
+	$(foreach p,$(PLUGINS),$(GOBUILD) -o $(BIN)/plugins/$(call plugin-name,$p) ./plugins/$(firstword $(subst :, ,$p))$(newline))
+	$(foreach l,$(LINKS),ln -sf tbdiff $(BIN)/$l$(newline))
 
 # The updater refuses a plugin that others could write to: modes are set here and
 # do not depend on a umask.
 install: build
 	umask 022 && install -d -m 755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins
-	install -m 755 $(PROGRAMS:%=bin/%) $(DESTDIR)$(PREFIX)/bin/
-	$(foreach p,$(PLUGINS),install -m 755 bin/plugins/$(call plugin-name,$p) $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins/$(newline))
+	install -m 755 $(PROGRAMS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin/
+	$(foreach p,$(PLUGINS),install -m 755 $(BIN)/plugins/$(call plugin-name,$p) $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins/$(newline))
 	$(foreach l,$(LINKS),ln -sf tbdiff $(DESTDIR)$(PREFIX)/bin/$l$(newline))
 
 demo: root deps build
