@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/trebuchet-update/tbupdate/lab/guest/protocol"
+)
+
+// modules are loaded from the root, not from the initramfs: with a kernel that is not
+// theirs the guest could not speak.
+var modules = []string{"virtio_console"}
+
+// system brings the small system up and then serves.
+func system() error {
+	for _, module := range modules {
+		// By its full name: the kernel's table of aliases is not shipped.
+		if output, err := exec.Command("modprobe", module).CombinedOutput(); err != nil {
+			say(protocol.Trouble, "cannot load %s: %v: %s", module, err, output)
+		}
+	}
+	if output, err := exec.Command("mount", "-a").CombinedOutput(); err != nil {
+		say(protocol.Trouble, "mount -a: %v: %s", err, output)
+	}
+	if _, err := os.Stat("/dev/vdb"); err == nil {
+		// What the lab brings along: updates.
+		if output, err := exec.Command("mount", "-t", "ext4", "-o", "ro,noload", "/dev/vdb", "/mnt").CombinedOutput(); err != nil {
+			say(protocol.Trouble, "mount /dev/vdb: %v: %s", err, output)
+		}
+	}
+	integrate(protocol.Early, "early")
+	return serve(func() { integrate(protocol.Late, "up") })
+}
+
+// integration is the boot integration for machines without systemd.
+const integration = "/usr/lib/tbupdate/tbupdate-rc"
+
+// integrate runs a half of the boot integration, its output on the console.
+func integrate(what, half string) {
+	command := exec.Command(integration, half)
+	output, err := command.CombinedOutput()
+	for line := range strings.Lines(string(output)) {
+		fmt.Printf("tbupdate-rc %s: %s\n", half, strings.TrimRight(line, "\n"))
+	}
+	if command.ProcessState == nil {
+		say(protocol.Trouble, "cannot run %s: %v", integration, err)
+		return
+	}
+	say(what, "exit=%d", command.ProcessState.ExitCode())
+}

@@ -1,0 +1,161 @@
+// Package release makes the releases of a small system, as a vendor would: root trees
+// with a kernel, its modules and programs, good ones and such with a defect, and the
+// deltas that lead from one to another.
+//
+// The system is small because everything in it is read by an emulated processor:
+// busybox, the updater with its plugins, the lab's agent as init, and a real
+// distribution's kernel with the modules that it needs.
+package release
+
+import (
+	"context"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/trebuchet-update/tbupdate/lab/cache"
+	"github.com/trebuchet-update/tbupdate/lab/command"
+)
+
+// recipe is this package's source: what is in the cache was made by exactly it.
+//
+//go:embed *.go files
+var recipe embed.FS
+
+// Builder makes releases for one architecture.
+type Builder struct {
+	Arch  string // as GOARCH has it
+	Store cache.Store
+	// Guest and Host are directories of built programs: bin/, plugins/, lab/.
+	Guest, Host string
+	// Kernels are the kernels that releases take turns with.
+	Kernels []Kernel
+
+	key         cache.Key
+	integration []byte
+}
+
+// New builds the programs of the module at top and finds what else releases are made
+// of. It takes seconds; what it gives lasts as long as the module does not change.
+func New(ctx context.Context, top, arch string) (*Builder, error) {
+	b := &Builder{Arch: arch, Store: cache.Store{Directory: filepath.Join(top, "build/cache/lab")}}
+	if err := os.MkdirAll(b.Store.Directory, 0o755); err != nil {
+		return nil, err
+	}
+	var err error
+	if b.Guest, err = build(ctx, b.Store, top, arch, withOptional(top), "GOARCH="+arch, "GOARM=7"); err != nil {
+		return nil, err
+	}
+	if b.Host, err = build(ctx, b.Store, top, "host", hostPrograms); err != nil {
+		return nil, err
+	}
+	if b.Kernels, err = kernels(ctx, top, arch); err != nil {
+		return nil, err
+	}
+	integration, err := boots(top)
+	if err != nil {
+		return nil, err
+	}
+	source, err := sourceKey(recipe)
+	if err != nil {
+		return nil, err
+	}
+	b.key = cache.KeyOf(arch, b.Guest, b.Host, b.Kernels, source, integration)
+	b.integration = integration
+	return b, nil
+}
+
+// sourceKey hashes embedded files.
+func sourceKey(files embed.FS) (string, error) {
+	var parts []any
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := files.ReadFile(path)
+		parts = append(parts, path, content)
+		return err
+	})
+	key := cache.KeyOf(parts...)
+	return hex.EncodeToString(key[:]), err
+}
+
+// Release is one version of the system.
+type Release struct {
+	Version string // IMAGE_VERSION in its os-release
+	Kernel  Kernel
+	// Defect is what is wrong with it, "" for nothing.
+	Defect Defect
+}
+
+// Defect is a way in which a release does not work.
+type Defect string
+
+// The defects.
+const (
+	Panic     Defect = "panic"     // the kernel panics before it has a root
+	NoInit    Defect = "no-init"   // the root has no /sbin/init
+	NoRoot    Defect = "no-root"   // the initramfs lacks the driver of the disk
+	Hang      Defect = "hang"      // init does nothing for ever
+	Unhealthy Defect = "unhealthy" // a health check fails
+	Truncated Defect = "truncated" // the kernel image ends too early
+)
+
+// Next gives the release that a vendor would deliver after version number n, as its
+// variant says: "good", "kernel-only" (as n, with another kernel), "root-only" (as n
+// but for a file in the root), or the name of a defect.
+func (b *Builder) Next(n int, variant string) (Release, error) {
+	next := Release{Version: fmt.Sprint(n + 1), Kernel: b.kernel(n + 1)}
+	switch variant {
+	case "good":
+		return next, nil
+	case "root-only":
+		next.Kernel = b.kernel(n)
+	case "kernel-only":
+	default:
+		next.Defect = Defect(variant)
+		if !slices.Contains([]Defect{Panic, NoInit, NoRoot, Hang, Unhealthy, Truncated}, next.Defect) {
+			return Release{}, fmt.Errorf("unknown variant %q", variant)
+		}
+	}
+	next.Version += "-" + variant
+	return next, nil
+}
+
+// Number gives the release of version number n, without defect.
+func (b *Builder) Number(n int) Release { return Release{Version: fmt.Sprint(n), Kernel: b.kernel(n)} }
+
+// kernel gives each version a kernel other than its predecessor's.
+func (b *Builder) kernel(n int) Kernel { return b.Kernels[(n-1)%len(b.Kernels)] }
+
+// Tree gives the directory with a release's root tree.
+func (b *Builder) Tree(ctx context.Context, r Release) (string, error) {
+	return b.Store.Get("release-"+b.Arch+"-"+r.Version, cache.KeyOf(b.key, r), func(path string) error {
+		return b.make(ctx, r, path)
+	})
+}
+
+// Delta gives the file with the stream from one release to another.
+func (b *Builder) Delta(ctx context.Context, from, to Release) (string, error) {
+	origin, err := b.Tree(ctx, from)
+	if err != nil {
+		return "", err
+	}
+	target, err := b.Tree(ctx, to)
+	if err != nil {
+		return "", err
+	}
+	name := fmt.Sprintf("delta-%s-%s-to-%s", b.Arch, from.Version, to.Version)
+	return b.Store.Get(name, cache.KeyOf(b.key, origin, target), func(path string) error {
+		_, err := command.Run(ctx, nil, filepath.Join(b.Host, "bin/tbdiff"), "create", "-o", path, origin, target)
+		return err
+	})
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
