@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,10 +9,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/trebuchet-update/tbupdate/plugins/extboot/extfs"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubcfg"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubenv"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
+	"github.com/trebuchet-update/tbupdate/sdk/durable"
+	"github.com/trebuchet-update/tbupdate/sdk/extfs"
 )
 
 // grubLoader is GRUB 2. docs/decisions/0003-boot-writes.md says why its files
@@ -25,15 +28,16 @@ type grubLoader struct {
 	directory string // of grub.cfg, on the boot filesystem
 }
 
-func (g *grubLoader) name() string { return loaderGRUB }
+func (g *grubLoader) Name() string  { return loaderGRUB }
+func (g *grubLoader) MaxTries() int { return 1 }
 
-func (g *grubLoader) own(name string) string   { return g.volume.Path(grubcfg.Directory, name) }
+func (g *grubLoader) own(name string) string   { return g.volume.Path(bootdir.Directory, name) }
 func (g *grubLoader) grubs(name string) string { return g.volume.Path(g.directory, name) }
 
-func (g *grubLoader) scripts(r record) (map[string]string, error) {
+func (g *grubLoader) Scripts(r bootdir.Record) (map[string]string, error) {
 	return grubcfg.Entry{
 		ID: r.ID, Title: r.Title,
-		Kernel: entryPath(r.ID, "vmlinuz"), Initrd: r.file(sdk.RoleInitrd), DeviceTree: r.oneDeviceTree(),
+		Kernel: bootdir.EntryPath(r.ID, "vmlinuz"), Initrd: r.File(sdk.RoleInitrd), DeviceTree: r.OneDeviceTree(),
 		Arguments: r.Arguments, TrialArguments: r.TrialArguments,
 	}.Files()
 }
@@ -85,40 +89,40 @@ func entriesOf(block grubenv.Block) []string {
 	return strings.Fields(value(block, grubcfg.VariableEntries))
 }
 
-// read does what the include does with what is on the disk.
-func (g *grubLoader) read() (choice, error) {
+// Read does what the include does with what is on the disk.
+func (g *grubLoader) Read(context.Context) (bootdir.Choice, error) {
 	foreign, err := g.foreignDefault()
 	if err != nil {
-		return choice{}, err
+		return bootdir.Choice{}, err
 	}
-	now := choice{foreign: foreign}
+	now := bootdir.Choice{Foreign: foreign}
 	e, err := g.readEnvironment()
 	if err != nil {
-		return choice{}, err
+		return bootdir.Choice{}, err
 	}
 	for _, id := range entriesOf(e.block) {
-		if notEmpty(g.volume.Path(entryPath(id, grubcfg.MenuFile))) {
-			now.listed = append(now.listed, id)
+		if notEmpty(g.volume.Path(bootdir.EntryPath(id, grubcfg.MenuFile))) {
+			now.Listed = append(now.Listed, id)
 		}
 	}
 	for _, name := range []string{grubcfg.VariableDefault, grubcfg.VariableTrial} {
 		if id := value(e.block, name); id != "" {
-			now.held = append(now.held, id)
+			now.Held = append(now.Held, id)
 		}
 	}
-	if now.problem, err = g.notRead(); err != nil || now.problem != "" {
+	if now.Problem, err = g.notRead(); err != nil || now.Problem != "" {
 		return now, err
 	}
 	for _, name := range []string{grubcfg.VariablePrevious, grubcfg.VariableDefault} {
-		if id := value(e.block, name); slices.Contains(now.listed, id) {
-			now.defaultID = id
+		if id := value(e.block, name); slices.Contains(now.Listed, id) {
+			now.Default = id
 		}
 	}
-	if now.defaultID != "" {
-		now.held = append(now.held, now.defaultID) // it may be the one before
+	if now.Default != "" {
+		now.Held = append(now.Held, now.Default) // it may be the one before
 	}
-	if id := value(e.block, grubcfg.VariableTrial); slices.Contains(now.listed, id) && !e.broken {
-		now.trial = id
+	if id := value(e.block, grubcfg.VariableTrial); slices.Contains(now.Listed, id) && !e.broken {
+		now.Trial, now.TriesLeft = id, 1
 	}
 	return now, nil
 }
@@ -143,7 +147,7 @@ func (g *grubLoader) notRead() (string, error) {
 	case !grubcfg.HasHook(custom, g.volume.Superblock.UUID):
 		return fmt.Sprintf("%s/%s does not end with the block of tbupdate for the filesystem %s", g.directory, grubcfg.CustomFile, g.volume.Superblock.UUID), nil
 	case include != grubcfg.Include():
-		return fmt.Sprintf("%s/%s is not what tbupdate wrote", grubcfg.Directory, grubcfg.IncludeFile), nil
+		return fmt.Sprintf("%s/%s is not what tbupdate wrote", bootdir.Directory, grubcfg.IncludeFile), nil
 	}
 	return "", nil
 }
@@ -171,10 +175,10 @@ func (g *grubLoader) foreignDefault() (string, error) {
 	return "0", nil
 }
 
-// publish makes sure that GRUB reads our include, then lists the entry. The static
+// Publish makes sure that GRUB reads our include, then lists the entry. The static
 // files are settled before the hook that sources them is written; that once, the
 // switch of the first default comes later still.
-func (g *grubLoader) publish(r record) error {
+func (g *grubLoader) Publish(_ context.Context, r bootdir.Record) error {
 	if err := g.writeStatic(); err != nil {
 		return err
 	}
@@ -199,12 +203,12 @@ func (g *grubLoader) writeStatic() error {
 	}
 	if e.broken {
 		// All that is wholly installed is listed again.
-		ids, err := installedIDs(g.volume)
+		ids, err := bootdir.InstalledIDs(g.volume)
 		if err != nil {
 			return err
 		}
 		ids = slices.DeleteFunc(ids, func(id string) bool {
-			_, err := readRecord(g.volume, id)
+			_, err := bootdir.ReadRecord(g.volume, id)
 			return err != nil
 		})
 		data, err := newBlock(e.fallback, "", ids).SectorBytes()
@@ -254,7 +258,7 @@ func (g *grubLoader) replaceUnlessEqual(path, text string) error {
 func (g *grubLoader) writeBlock(block grubenv.Block) error {
 	data, err := block.SectorBytes()
 	if errors.Is(err, grubenv.ErrFull) {
-		return sdk.Errorf(sdk.CodeNoSpace, "list in", grubcfg.Directory+"/"+grubcfg.EnvironmentFile, "%w; remove generations first", err)
+		return sdk.Errorf(sdk.CodeNoSpace, "list in", bootdir.Directory+"/"+grubcfg.EnvironmentFile, "%w; remove generations first", err)
 	}
 	if err != nil {
 		return err
@@ -263,10 +267,10 @@ func (g *grubLoader) writeBlock(block grubenv.Block) error {
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
 		return nil
 	}
-	return extfs.Overwrite(path, 0, data)
+	return durable.Overwrite(path, 0, data)
 }
 
-func (g *grubLoader) withdraw(id string) error {
+func (g *grubLoader) Withdraw(_ context.Context, id string) error {
 	if !exists(g.own(grubcfg.EnvironmentFile)) {
 		return nil
 	}
@@ -289,7 +293,7 @@ func (g *grubLoader) withdraw(id string) error {
 	return g.writeBlock(e.block)
 }
 
-func (g *grubLoader) arm(id string) error {
+func (g *grubLoader) Arm(_ context.Context, id string, _ int) error {
 	e, err := g.readEnvironment()
 	if err != nil {
 		return err
@@ -298,7 +302,7 @@ func (g *grubLoader) arm(id string) error {
 	return g.writeBlock(e.block)
 }
 
-func (g *grubLoader) disarm() error {
+func (g *grubLoader) Disarm(context.Context) error {
 	e, err := g.readEnvironment()
 	if err != nil || e.broken || value(e.block, grubcfg.VariableTrial) == "" {
 		return err
@@ -307,10 +311,10 @@ func (g *grubLoader) disarm() error {
 	return g.writeBlock(e.block)
 }
 
-// setDefault switches with the environment block. The default file, which counts
+// SetDefault switches with the environment block. The default file, which counts
 // only when the block cannot be read, follows: in between it names the former
 // default, whose pair is still whole.
-func (g *grubLoader) setDefault(id string) error {
+func (g *grubLoader) SetDefault(_ context.Context, id string) error {
 	e, err := g.readEnvironment()
 	if err != nil {
 		return err
@@ -333,25 +337,25 @@ func (g *grubLoader) writeDefaultFile(id string) error {
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
 		return nil
 	}
-	return extfs.Overwrite(path, 0, data)
+	return durable.Overwrite(path, 0, data)
 }
 
-// problem compares the entry's scripts with what they should be.
-func (g *grubLoader) problem(r record) string {
-	scripts, err := g.scripts(r)
+// Problem compares the entry's scripts with what they should be.
+func (g *grubLoader) Problem(_ context.Context, r bootdir.Record) string {
+	scripts, err := g.Scripts(r)
 	if err != nil {
 		return err.Error()
 	}
 	for name, want := range scripts {
-		if got, err := readText(g.volume.Path(entryPath(r.ID, name))); err != nil || got != want {
-			return filepath.Join(grubcfg.Directory, r.ID, name) + " is not what tbupdate wrote"
+		if got, err := readText(g.volume.Path(bootdir.EntryPath(r.ID, name))); err != nil || got != want {
+			return filepath.Join(bootdir.Directory, r.ID, name) + " is not what tbupdate wrote"
 		}
 	}
 	return ""
 }
 
-// workingRoom: the static files, and grub.cfg's neighbours old and new.
-func (g *grubLoader) workingRoom() uint64 {
+// WorkingRoom counts the static files, and grub.cfg's neighbours old and new.
+func (g *grubLoader) WorkingRoom() uint64 {
 	custom, err := readText(g.grubs(grubcfg.CustomFile))
 	if err != nil {
 		custom = ""

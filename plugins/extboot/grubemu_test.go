@@ -49,7 +49,7 @@ type grubMachine struct {
 	p      platform
 	device *loopback.Device
 	dir    string
-	plugin *plugin
+	plugin *testPlugin
 }
 
 func newGRUBMachine(t *testing.T, filesystem loopback.Filesystem) *grubMachine {
@@ -81,20 +81,6 @@ func newGRUBMachine(t *testing.T, filesystem loopback.Filesystem) *grubMachine {
 		t.Fatal(err)
 	}
 	return m
-}
-
-func openPlugin(t *testing.T, dir string) *plugin {
-	t.Helper()
-	p := newPlugin("test")
-	if err := p.Configure(t.Context(), sdk.Setup{Settings: map[string]string{"mount": dir}, RunDirectory: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
 }
 
 func (m *grubMachine) install(id string) {

@@ -2,17 +2,15 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
-	"github.com/trebuchet-update/tbupdate/plugins/extboot/extfs"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/extlinux"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubcfg"
 	"github.com/trebuchet-update/tbupdate/sdk"
-	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
+	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
+	"github.com/trebuchet-update/tbupdate/sdk/extfs"
 )
 
 // Files of which one is enough to say that a directory is a loader's.
@@ -23,7 +21,7 @@ var (
 
 // findLoader gives the loader that the settings name, or the one whose files are
 // there.
-func findLoader(v *extfs.Volume, s settings) (loader, error) {
+func findLoader(v *extfs.Volume, s settings) (bootdir.Loader, error) {
 	const operation = "find the boot loader on"
 	grubDirectory := firstWith(v, s.grubDirectories, grubSigns)
 	extlinuxDirectory := firstWith(v, s.extlinuxDirectories, extlinuxSigns)
@@ -81,34 +79,4 @@ func readText(path string) (string, error) {
 		return "", nil
 	}
 	return string(data), err
-}
-
-// unpinned reports whether a command line leaves it to names which root it mounts:
-// after a rotation it boots whatever then has the name.
-func unpinned(commandLine string) bool {
-	root := cmdline.Value(commandLine, "root")
-	if strings.HasPrefix(root, "ZFS=") || strings.HasPrefix(root, "zfs:") && root != "zfs:AUTO" {
-		return false // a dataset is named, but keeps its name
-	}
-	flags := strings.Split(cmdline.Value(commandLine, "rootflags"), ",")
-	return !slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "subvolid=") })
-}
-
-// foreignFinding is the result of a check of an entry of others. As long as the
-// default is not ours, a trial that fails comes back to such an entry.
-func foreignFinding(name, commandLine string, defaultIsOurs bool) (sdk.Finding, bool) {
-	if !unpinned(commandLine) {
-		return sdk.Finding{}, false
-	}
-	finding := sdk.Finding{
-		Severity: sdk.SeverityWarning,
-		Subject:  fmt.Sprintf("boot entry %q", name),
-		Problem:  "it does not pin its root, so after an update it boots its own kernel with whatever root is the newest: " + commandLine,
-		Remedy:   "do not choose it by hand; once no generation needs its kernel, remove that",
-	}
-	if !defaultIsOurs {
-		finding.Severity = sdk.SeverityBlocking
-		finding.Remedy = "make an installed generation the default (tbupdate init does), or pin its root by identity"
-	}
-	return finding, true
 }

@@ -41,7 +41,7 @@ func mustDo(t *testing.T, err error) {
 	}
 }
 
-func mustInstall(t *testing.T, p *plugin, entry sdk.Entry) {
+func mustInstall(t *testing.T, p *testPlugin, entry sdk.Entry) {
 	t.Helper()
 	_, err := p.Install(t.Context(), entry)
 	mustDo(t, err)
@@ -153,7 +153,7 @@ func TestForeignConfigurationsThatCannotBeTakenOver(t *testing.T) {
 	wantFinding(t, p, sdk.SeverityBlocking, "UI menu.c32")
 }
 
-func wantFinding(t *testing.T, p *plugin, severity sdk.Severity, text string) {
+func wantFinding(t *testing.T, p *testPlugin, severity sdk.Severity, text string) {
 	t.Helper()
 	findings, err := p.Check(t.Context())
 	mustDo(t, err)

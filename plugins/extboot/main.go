@@ -2,9 +2,12 @@
 // ext3 or ext4 that GRUB or extlinux reads.
 package main
 
-import "github.com/trebuchet-update/tbupdate/sdk/serve"
+import (
+	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
+	"github.com/trebuchet-update/tbupdate/sdk/serve"
+)
 
 // version is set by the linker (see the Makefile).
 var version = "development"
 
-func main() { serve.Boot(newPlugin(version)) }
+func main() { serve.Boot(bootdir.New(program(version))) }

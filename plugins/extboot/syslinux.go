@@ -1,15 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 
-	"github.com/trebuchet-update/tbupdate/plugins/extboot/extfs"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/extlinux"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
 	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
+	"github.com/trebuchet-update/tbupdate/sdk/durable"
+	"github.com/trebuchet-update/tbupdate/sdk/extfs"
 )
 
 // vectorFile holds the auxiliary data vector, and is extlinux itself. Where it is
@@ -25,14 +28,22 @@ type extlinuxLoader struct {
 	directory string // of extlinux.conf, on the boot filesystem
 }
 
-func (x *extlinuxLoader) name() string { return loaderExtlinux }
+func (x *extlinuxLoader) Name() string { return loaderExtlinux }
+
+// MaxTries: only extlinux itself knows a trial.
+func (x *extlinuxLoader) MaxTries() int {
+	if exists(x.vectorPath()) {
+		return 1
+	}
+	return 0
+}
 
 func (x *extlinuxLoader) configPath() string { return x.volume.Path(x.directory, extlinux.ConfigFile) }
 func (x *extlinuxLoader) vectorPath() string { return x.volume.Path(x.directory, vectorFile) }
 
-// scripts: an entry is its labels in the configuration. They are made here only to
+// Scripts gives none: an entry is its labels in the configuration. They are made here only to
 // refuse what cannot be written before anything is.
-func (x *extlinuxLoader) scripts(r record) (map[string]string, error) {
+func (x *extlinuxLoader) Scripts(r bootdir.Record) (map[string]string, error) {
 	config, _, err := x.readConfig()
 	if err != nil {
 		return nil, err
@@ -44,7 +55,7 @@ func (x *extlinuxLoader) scripts(r record) (map[string]string, error) {
 	return nil, config.Put(entry)
 }
 
-func (x *extlinuxLoader) entry(r record) (extlinux.Entry, error) {
+func (x *extlinuxLoader) entry(r bootdir.Record) (extlinux.Entry, error) {
 	line, err := cmdline.Join(r.Arguments)
 	if err != nil {
 		return extlinux.Entry{}, err
@@ -54,11 +65,11 @@ func (x *extlinuxLoader) entry(r record) (extlinux.Entry, error) {
 		return extlinux.Entry{}, err
 	}
 	entry := extlinux.Entry{
-		ID: r.ID, Title: r.Title, Kernel: entryPath(r.ID, "vmlinuz"), Initrd: r.file(sdk.RoleInitrd),
-		DeviceTree: r.oneDeviceTree(), CommandLine: line, TrialArguments: trial,
+		ID: r.ID, Title: r.Title, Kernel: bootdir.EntryPath(r.ID, "vmlinuz"), Initrd: r.File(sdk.RoleInitrd),
+		DeviceTree: r.OneDeviceTree(), CommandLine: line, TrialArguments: trial,
 	}
-	if entry.DeviceTree == "" && r.file(sdk.RoleDeviceTree) != "" {
-		entry.DeviceTrees = entryPath(r.ID, "dtb")
+	if entry.DeviceTree == "" && r.File(sdk.RoleDeviceTree) != "" {
+		entry.DeviceTrees = bootdir.EntryPath(r.ID, "dtb")
 	}
 	return entry, nil
 }
@@ -88,23 +99,23 @@ func (x *extlinuxLoader) readVector() (vector extlinux.Vector, offset int64, err
 	return vector, offset, err
 }
 
-// read does what the loader does with what is on the disk.
-func (x *extlinuxLoader) read() (choice, error) {
+// Read does what the loader does with what is on the disk.
+func (x *extlinuxLoader) Read(context.Context) (bootdir.Choice, error) {
 	config, text, err := x.readConfig()
 	if errors.Is(err, extlinux.ErrForeign) {
-		return choice{foreign: err.Error(), problem: err.Error()}, nil
+		return bootdir.Choice{Foreign: err.Error(), Problem: err.Error()}, nil
 	}
 	if err != nil {
-		return choice{}, err
+		return bootdir.Choice{}, err
 	}
-	now := choice{foreign: config.Default, listed: config.IDs()}
-	if len(now.listed) > 0 && !extlinux.HasDefaultLine(text) {
-		now.problem = fmt.Sprintf("%s/%s was changed by others: its first line does not say what the default is", x.directory, extlinux.ConfigFile)
+	now := bootdir.Choice{Foreign: config.Default, Listed: config.IDs()}
+	if len(now.Listed) > 0 && !extlinux.HasDefaultLine(text) {
+		now.Problem = fmt.Sprintf("%s/%s was changed by others: its first line does not say what the default is", x.directory, extlinux.ConfigFile)
 	}
 	if id, trial, ok := extlinux.ParseLabel(config.Default); ok && !trial {
-		now.held = append(now.held, id)
-		if slices.Contains(now.listed, id) {
-			now.defaultID = id
+		now.Held = append(now.Held, id)
+		if slices.Contains(now.Listed, id) {
+			now.Default = id
 		}
 	}
 	vector, _, err := x.readVector()
@@ -112,18 +123,18 @@ func (x *extlinuxLoader) read() (choice, error) {
 		return now, nil // a damaged vector is an empty one to extlinux
 	}
 	if err != nil {
-		return choice{}, err
+		return bootdir.Choice{}, err
 	}
 	if id, trial, ok := extlinux.ParseLabel(vector.Once()); ok && trial {
-		now.held = append(now.held, id)
+		now.Held = append(now.Held, id)
 		if config.HasLabel(vector.Once()) {
-			now.trial = id
+			now.Trial, now.TriesLeft = id, 1
 		}
 	}
 	return now, nil
 }
 
-func (x *extlinuxLoader) publish(r record) error {
+func (x *extlinuxLoader) Publish(_ context.Context, r bootdir.Record) error {
 	config, text, err := x.readConfig()
 	if err != nil {
 		return err
@@ -147,7 +158,7 @@ func (x *extlinuxLoader) writeConfig(config extlinux.Config, old string) error {
 	return x.volume.Replace(x.configPath(), []byte(text))
 }
 
-func (x *extlinuxLoader) withdraw(id string) error {
+func (x *extlinuxLoader) Withdraw(_ context.Context, id string) error {
 	config, text, err := x.readConfig()
 	if errors.Is(err, extlinux.ErrForeign) || err == nil && !config.HasLabel(extlinux.Label(id, false)) && !config.HasLabel(extlinux.Label(id, true)) {
 		return nil // nothing of ours was written there
@@ -159,7 +170,7 @@ func (x *extlinuxLoader) withdraw(id string) error {
 	return x.writeConfig(config, text)
 }
 
-func (x *extlinuxLoader) arm(id string) error {
+func (x *extlinuxLoader) Arm(_ context.Context, id string, _ int) error {
 	err := x.setOnce(extlinux.Label(id, true))
 	if errors.Is(err, os.ErrNotExist) {
 		return sdk.Errorf(sdk.CodeUnsupported, "arm a trial of", id, "%s/%s is not there, and only extlinux itself can boot an entry once", x.directory, vectorFile)
@@ -167,8 +178,8 @@ func (x *extlinuxLoader) arm(id string) error {
 	return err
 }
 
-// disarm leaves what others want to boot once.
-func (x *extlinuxLoader) disarm() error {
+// Disarm leaves what others want to boot once.
+func (x *extlinuxLoader) Disarm(context.Context) error {
 	vector, _, err := x.readVector()
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, extlinux.ErrMalformed) {
 		return nil
@@ -198,18 +209,18 @@ func (x *extlinuxLoader) setOnce(label string) error {
 	if err != nil {
 		return err
 	}
-	return extfs.Overwrite(x.vectorPath(), offset, data)
+	return durable.Overwrite(x.vectorPath(), offset, data)
 }
 
-// setDefault takes back a trial of the same entry first: in between, the former
+// SetDefault takes back a trial of the same entry first: in between, the former
 // default boots.
-func (x *extlinuxLoader) setDefault(id string) error {
-	now, err := x.read()
+func (x *extlinuxLoader) SetDefault(ctx context.Context, id string) error {
+	now, err := x.Read(ctx)
 	if err != nil {
 		return err
 	}
-	if now.trial == id {
-		if err := x.disarm(); err != nil {
+	if now.Trial == id {
+		if err := x.Disarm(ctx); err != nil {
 			return err
 		}
 	}
@@ -221,11 +232,11 @@ func (x *extlinuxLoader) setDefault(id string) error {
 	if err != nil {
 		return err
 	}
-	return extfs.Overwrite(x.configPath(), 0, []byte(line))
+	return durable.Overwrite(x.configPath(), 0, []byte(line))
 }
 
-// problem compares the entry's labels with what they should be.
-func (x *extlinuxLoader) problem(r record) string {
+// Problem compares the entry's labels with what they should be.
+func (x *extlinuxLoader) Problem(_ context.Context, r bootdir.Record) string {
 	config, _, err := x.readConfig()
 	if err != nil {
 		return err.Error()
@@ -242,8 +253,8 @@ func (x *extlinuxLoader) problem(r record) string {
 	return ""
 }
 
-// workingRoom: the old configuration, the new one, and its growth.
-func (x *extlinuxLoader) workingRoom() uint64 {
+// WorkingRoom counts the old configuration, the new one, and its growth.
+func (x *extlinuxLoader) WorkingRoom() uint64 {
 	text, err := readText(x.configPath())
 	if err != nil {
 		text = ""

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Directory is where everything of this plugin lies on the boot filesystem.
-const Directory = "tbupdate"
+// directory is that of package bootdir on the boot filesystem.
+const directory = "tbupdate"
 
-// The files of the plugin that GRUB reads, below Directory. Those of an entry lie
+// The files of the plugin that GRUB reads, below directory. Those of an entry lie
 // in a directory of its own, are written once and never changed.
 const (
 	IncludeFile     = "tbupdate.cfg" // the static include
@@ -146,7 +146,7 @@ func (e Entry) menuEntry(title string, trial bool, script string) string {
 	source "($tbupdate_boot)/%s"
 	tbupdate_recover %s
 }
-`, Quote(title), Quote(MenuID(e.ID, trial)), path.Join(Directory, e.ID, script), e.ID)
+`, Quote(title), Quote(MenuID(e.ID, trial)), path.Join(directory, e.ID, script), e.ID)
 }
 
 // loadScript nests the commands, since GRUB goes on after one that failed, and

@@ -22,7 +22,7 @@ var (
 
 // markerDirectory is where a freeze is noted. It must be the same for every
 // process, and be gone after a restart, as a freeze is.
-const markerDirectory = "/run/tbupdate-extboot"
+const markerDirectory = "/run/tbupdate-extfs"
 
 // Volume is an ext filesystem that this process works on.
 type Volume struct {

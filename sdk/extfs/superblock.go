@@ -1,4 +1,4 @@
-// Package extfs is what this plugin has to know of ext2, ext3 and ext4: what
+// Package extfs is what a boot loader plugin has to know of ext2, ext3 and ext4: what
 // the superblock says, and how a change becomes visible to a boot loader, which
 // reads the disk without replaying the journal.
 package extfs

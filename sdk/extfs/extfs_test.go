@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/trebuchet-update/tbupdate/sdk/durable"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
@@ -55,7 +56,7 @@ func TestSettleBringsFilesToTheirPlace(t *testing.T) {
 				if err := os.Mkdir(v.Path("dir"), 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := Create(v.Path("dir/file"), []byte("content")); err != nil {
+				if err := durable.Create(v.Path("dir/file"), []byte("content")); err != nil {
 					t.Fatal(err)
 				}
 				if err := v.Settle(); err != nil {
@@ -68,7 +69,7 @@ func TestSettleBringsFilesToTheirPlace(t *testing.T) {
 					t.Errorf("markers stay: %v", left)
 				}
 				// It is not frozen: this would hang.
-				if err := Create(v.Path("after"), nil); err != nil {
+				if err := durable.Create(v.Path("after"), nil); err != nil {
 					t.Error(err)
 				}
 			})
@@ -93,7 +94,7 @@ func TestReplace(t *testing.T) {
 			}
 			// What a crash left does not matter.
 			for _, leftover := range []string{"file.new", "file.old"} {
-				if err := Create(v.Path(leftover), []byte("x")); err != nil {
+				if err := durable.Create(v.Path(leftover), []byte("x")); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -109,7 +110,7 @@ func TestOverwriteInPlace(t *testing.T) {
 		t.Run(string(filesystem), func(t *testing.T) {
 			device, v := openTest(t, filesystem)
 			path := v.Path("file")
-			if err := Create(path, []byte("0123456789")); err != nil {
+			if err := durable.Create(path, []byte("0123456789")); err != nil {
 				t.Fatal(err)
 			}
 			if err := v.Settle(); err != nil {
@@ -118,13 +119,13 @@ func TestOverwriteInPlace(t *testing.T) {
 			if output, err := exec.Command("chattr", "+i", path).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, output)
 			}
-			if err := Overwrite(path, 2, []byte("xx")); err != nil {
+			if err := durable.Overwrite(path, 2, []byte("xx")); err != nil {
 				t.Fatal(err)
 			}
 			if got := onDisk(t, device, "file"); got != "01xx456789" {
 				t.Errorf("a boot loader reads %q", got)
 			}
-			if err := Overwrite(path, 9, []byte("xx")); err == nil {
+			if err := durable.Overwrite(path, 9, []byte("xx")); err == nil {
 				t.Error("the file grew")
 			}
 			output, err := exec.Command("lsattr", path).Output()

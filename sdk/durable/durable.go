@@ -1,4 +1,7 @@
-package extfs
+// Package durable writes single files such that they survive a loss of power, and
+// reads them back as they are on the disk. It works on any filesystem; when a boot
+// loader sees what was written is the matter of the filesystem's own package.
+package durable
 
 import (
 	"bytes"
@@ -9,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -107,54 +109,6 @@ func (r contextReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.reader.Read(p)
-}
-
-// Replace gives an existing or new file another content, such that a boot loader
-// finds the old file or the new one at every instant:
-//
-//  1. The new inode and its data are at their place on the disk before a name
-//     that is read points to them.
-//  2. The old inode keeps a name until the directory on the disk no longer points
-//     to it: otherwise the inode could be seen as deleted, or its blocks be given
-//     to another file, while the loader still finds it there.
-//  3. The rename changes the inode number within the existing directory entry, so
-//     it is one sector's change.
-//
-// A crash may leave PATH.new or PATH.old, which nothing reads and the next Replace
-// takes away.
-func (v *Volume) Replace(path string, data []byte) error {
-	fresh, old := path+".new", path+".old"
-	for _, leftover := range []string{fresh, old} {
-		if err := os.Remove(leftover); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	if err := Create(fresh, data); err != nil {
-		_ = os.Remove(fresh)
-		return err
-	}
-	err := os.Link(path, old)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		_ = os.Remove(fresh)
-		return err
-	}
-	hadOld := err == nil
-	if err := v.Settle(); err != nil {
-		return err
-	}
-	if err := os.Rename(fresh, path); err != nil {
-		return err
-	}
-	if err := SyncDirectory(filepath.Dir(path)); err != nil {
-		return err
-	}
-	if err := v.Settle(); err != nil {
-		return err
-	}
-	if hadOld {
-		return os.Remove(old)
-	}
-	return nil
 }
 
 // Overwrite writes over part of an existing file, in place, and makes it durable.

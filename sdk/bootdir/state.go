@@ -1,4 +1,4 @@
-package main
+package bootdir
 
 import (
 	"context"
@@ -12,48 +12,45 @@ import (
 )
 
 // State implements sdk.Boot.
-func (p *plugin) State(context.Context) (sdk.BootState, error) {
+func (p *Plugin) State(ctx context.Context) (sdk.BootState, error) {
 	const operation, object = "read", "the boot state"
 	if err := p.ready(operation, object); err != nil {
 		return sdk.BootState{}, err
 	}
-	now, err := p.loader.read()
+	now, err := p.loader.Read(ctx)
 	if err != nil {
-		return sdk.BootState{}, fail(operation, object, err)
+		return sdk.BootState{}, p.fail(operation, object, err)
 	}
-	state := sdk.BootState{Loader: p.loader.name(), Default: now.defaultID, Trial: now.trial}
+	state := sdk.BootState{Loader: p.loader.Name(), Default: now.Default, Trial: now.Trial, TriesLeft: now.TriesLeft}
 	if state.Default == "" {
-		state.Foreign = now.foreign
+		state.Foreign = now.Foreign
 	}
-	if state.Trial != "" {
-		state.TriesLeft = 1
-	}
-	ids, err := installedIDs(p.volume)
+	ids, err := InstalledIDs(p.volume)
 	if err != nil {
-		return sdk.BootState{}, fail(operation, object, err)
+		return sdk.BootState{}, p.fail(operation, object, err)
 	}
-	for _, id := range now.listed {
+	for _, id := range now.Listed {
 		if !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
 	slices.Sort(ids)
 	for _, id := range ids {
-		entry, err := p.installedEntry(id, now)
+		entry, err := p.installedEntry(ctx, id, now)
 		if err != nil {
-			return sdk.BootState{}, fail(operation, object, err)
+			return sdk.BootState{}, p.fail(operation, object, err)
 		}
 		state.Entries = append(state.Entries, entry)
 	}
 	return state, nil
 }
 
-func (p *plugin) installedEntry(id string, now choice) (sdk.InstalledEntry, error) {
-	r, err := readRecord(p.volume, id)
+func (p *Plugin) installedEntry(ctx context.Context, id string, now Choice) (sdk.InstalledEntry, error) {
+	r, err := ReadRecord(p.volume, id)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return sdk.InstalledEntry{ID: id, Problem: "its installation was not finished; install or remove it"}, nil
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, ErrDamaged):
 		return sdk.InstalledEntry{ID: id, Problem: err.Error()}, nil
 	case err != nil:
 		return sdk.InstalledEntry{}, err
@@ -63,18 +60,18 @@ func (p *plugin) installedEntry(id string, now choice) (sdk.InstalledEntry, erro
 		return sdk.InstalledEntry{}, err
 	}
 	entry := sdk.InstalledEntry{ID: id, Title: r.Title, Kernel: r.kernelSet(), CommandLine: line}
-	entry.Problem, err = p.entryProblem(r, now)
+	entry.Problem, err = p.entryProblem(ctx, r, now)
 	return entry, err
 }
 
-func (p *plugin) entryProblem(r record, now choice) (string, error) {
-	if now.problem != "" {
-		return now.problem, nil
+func (p *Plugin) entryProblem(ctx context.Context, r Record, now Choice) (string, error) {
+	if now.Problem != "" {
+		return now.Problem, nil
 	}
-	if !slices.Contains(now.listed, r.ID) {
-		return fmt.Sprintf("%s does not list it; install it again", p.loader.name()), nil
+	if !slices.Contains(now.Listed, r.ID) {
+		return fmt.Sprintf("%s does not list it; install it again", p.loader.Name()), nil
 	}
-	for _, file := range r.all() {
+	for _, file := range r.All() {
 		info, err := os.Lstat(p.volume.Path(file.Target))
 		switch {
 		case errors.Is(err, os.ErrNotExist):
@@ -85,5 +82,5 @@ func (p *plugin) entryProblem(r record, now choice) (string, error) {
 			return fmt.Sprintf("%s has %d bytes instead of %d", file.Target, info.Size(), file.Size), nil
 		}
 	}
-	return p.loader.problem(r), nil
+	return p.loader.Problem(ctx, r), nil
 }

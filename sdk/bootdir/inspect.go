@@ -1,32 +1,32 @@
-package main
+package bootdir
 
 import (
 	"context"
 	"path"
 	"slices"
 
-	"github.com/trebuchet-update/tbupdate/plugins/extboot/kernelset"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/kernelset"
 )
 
 // Inspect implements sdk.Boot.
-func (p *plugin) Inspect(_ context.Context, root string) (sdk.KernelSet, error) {
+func (p *Plugin) Inspect(_ context.Context, root string) (sdk.KernelSet, error) {
 	const operation = "find the kernel of"
 	if err := p.ready(operation, root); err != nil {
 		return sdk.KernelSet{}, err
 	}
 	tree, err := kernelset.OpenRoot(root)
 	if err != nil {
-		return sdk.KernelSet{}, fail(operation, root, err)
+		return sdk.KernelSet{}, p.fail(operation, root, err)
 	}
 	defer tree.Close()
 	found, err := p.findKernelSet(tree)
 	if err != nil {
-		return sdk.KernelSet{}, fail(operation, root, err)
+		return sdk.KernelSet{}, p.fail(operation, root, err)
 	}
 	need, err := p.need(found)
 	if err != nil {
-		return sdk.KernelSet{}, fail(operation, root, err)
+		return sdk.KernelSet{}, p.fail(operation, root, err)
 	}
 	set := sdk.KernelSet{Version: found.Version, Bytes: need.bytes}
 	for _, file := range found.Files {
@@ -37,19 +37,34 @@ func (p *plugin) Inspect(_ context.Context, root string) (sdk.KernelSet, error) 
 
 // findKernelSet finds the kernel set with the one device tree that the settings
 // ask for, or all.
-func (p *plugin) findKernelSet(tree *kernelset.Root) (kernelset.Set, error) {
+func (p *Plugin) findKernelSet(tree *kernelset.Root) (kernelset.Set, error) {
 	set, err := kernelset.Find(tree, p.settings.kernels)
-	if err != nil || p.settings.deviceTree == "" {
-		return set, err
+	if err != nil {
+		return kernelset.Set{}, err
+	}
+	if err := p.pickDeviceTree(&set); err != nil {
+		return kernelset.Set{}, err
+	}
+	if namer, ok := p.loader.(Namer); ok {
+		for i, file := range set.Files {
+			set.Files[i].Name = namer.FileName(set.Version, file)
+		}
+	}
+	return set, nil
+}
+
+func (p *Plugin) pickDeviceTree(set *kernelset.Set) error {
+	if p.settings.deviceTree == "" {
+		return nil
 	}
 	wanted := path.Join("dtb", p.settings.deviceTree)
 	set.Files = slices.DeleteFunc(set.Files, func(f kernelset.File) bool {
 		return f.Role == sdk.RoleDeviceTree && f.Name != wanted
 	})
 	if !slices.ContainsFunc(set.Files, func(f kernelset.File) bool { return f.Name == wanted }) {
-		return kernelset.Set{}, sdk.Errorf(sdk.CodeNoKernel, "find", "device tree "+p.settings.deviceTree, "kernel %s has none of that name", set.Version)
+		return sdk.Errorf(sdk.CodeNoKernel, "find", "device tree "+p.settings.deviceTree, "kernel %s has none of that name", set.Version)
 	}
-	return set, nil
+	return nil
 }
 
 // need is what installing a kernel set takes.
@@ -68,7 +83,7 @@ const (
 
 // need computes the room for a kernel set, rounded to blocks, with directories and
 // the blocks in which the filesystem notes where a file's blocks are.
-func (p *plugin) need(set kernelset.Set) (need, error) {
+func (p *Plugin) need(set kernelset.Set) (need, error) {
 	space, err := p.volume.Space()
 	if err != nil {
 		return need{}, err
@@ -90,24 +105,33 @@ func (p *plugin) need(set kernelset.Set) (need, error) {
 	for range scriptFiles {
 		add(scriptBytes)
 	}
+	made := 0
+	if maker, ok := p.loader.(Maker); ok {
+		files, bytes := maker.MadeRoom(set)
+		for range files { // each may lie in a directory of its own
+			add(bytes / uint64(files))
+			add(1)
+		}
+		made = files
+	}
 	// The record has some 300 bytes for each file.
-	add(uint64(len(set.Files)+scriptFiles) * 512)
+	add(uint64(len(set.Files)+scriptFiles+made) * 512)
 	total.bytes += uint64(len(directories)) * space.BlockSize
 	total.inodes += uint64(len(directories))
-	total.bytes += p.loader.workingRoom()
+	total.bytes += p.loader.WorkingRoom()
 	total.inodes += 8
 	return total, nil
 }
 
 // Room implements sdk.Boot.
-func (p *plugin) Room(context.Context) (sdk.Room, error) {
+func (p *Plugin) Room(context.Context) (sdk.Room, error) {
 	const operation, object = "measure the room of", "the boot filesystem"
 	if err := p.ready(operation, object); err != nil {
 		return sdk.Room{}, err
 	}
 	space, err := p.volume.Space()
 	if err != nil {
-		return sdk.Room{}, fail(operation, object, err)
+		return sdk.Room{}, p.fail(operation, object, err)
 	}
 	return sdk.Room{Total: space.TotalBytes, Free: space.FreeBytes}, nil
 }

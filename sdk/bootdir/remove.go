@@ -1,4 +1,4 @@
-package main
+package bootdir
 
 import (
 	"context"
@@ -6,13 +6,12 @@ import (
 	"os"
 	"slices"
 
-	"github.com/trebuchet-update/tbupdate/plugins/extboot/extfs"
-	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubcfg"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/durable"
 )
 
 // Remove implements sdk.Boot.
-func (p *plugin) Remove(_ context.Context, id string) error {
+func (p *Plugin) Remove(ctx context.Context, id string) error {
 	const operation = "remove"
 	if err := p.ready(operation, id); err != nil {
 		return err
@@ -20,15 +19,15 @@ func (p *plugin) Remove(_ context.Context, id string) error {
 	if err := checkID(operation, id); err != nil {
 		return err
 	}
-	now, err := p.loader.read()
+	now, err := p.loader.Read(ctx)
 	if err != nil {
-		return fail(operation, id, err)
+		return p.fail(operation, id, err)
 	}
-	if slices.Contains(now.held, id) {
+	if slices.Contains(now.Held, id) {
 		return sdk.Errorf(sdk.CodeBusy, operation, id, "it is the %s", roleOf(id, now))
 	}
-	if err := p.takeAway(id); err != nil {
-		return fail(operation, id, err)
+	if err := p.takeAway(ctx, id); err != nil {
+		return p.fail(operation, id, err)
 	}
 	return nil
 }
@@ -36,13 +35,13 @@ func (p *plugin) Remove(_ context.Context, id string) error {
 // takeAway removes whatever there is of an entry that is neither default nor
 // trial: first the loader forgets it, then its record, which alone makes it whole,
 // then the rest. Where there is nothing it writes nothing.
-func (p *plugin) takeAway(id string) error {
-	if err := p.loader.withdraw(id); err != nil {
+func (p *Plugin) takeAway(ctx context.Context, id string) error {
+	if err := p.loader.Withdraw(ctx, id); err != nil {
 		return err
 	}
-	dir := p.volume.Path(entryPath(id))
-	if err := os.Remove(p.volume.Path(entryPath(id, recordFile))); err == nil {
-		if err := extfs.SyncDirectory(dir); err != nil {
+	dir := p.volume.Path(EntryPath(id))
+	if err := os.Remove(p.volume.Path(EntryPath(id, RecordFile))); err == nil {
+		if err := durable.SyncDirectory(dir); err != nil {
 			return err
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
@@ -54,5 +53,5 @@ func (p *plugin) takeAway(id string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	return extfs.SyncDirectory(p.volume.Path(grubcfg.Directory))
+	return durable.SyncDirectory(p.volume.Path(Directory))
 }
