@@ -9,11 +9,12 @@ package arm64tree
 
 import (
 	"context"
-	_ "embed"
+	"embed"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/trebuchet-update/tbupdate/lab/cache"
 )
 
 // suite is the Debian release that everything comes from.
@@ -30,67 +31,68 @@ const (
 	NewKernel = "kernel-new"
 )
 
-// Build gives the directory that holds Base, OldKernel and NewKernel, below cache.
-// It is made once (about 20 seconds after the downloads) and named after this
-// package's source, so that a changed recipe makes a new one. Nobody may write
-// there. Several processes may call it at the same time.
-func Build(ctx context.Context, cache string) (string, error) {
+// recipe is this package's source: what is in the cache was made by exactly it.
+//
+//go:embed *.go
+var recipe embed.FS
+
+// Build gives the directory that holds Base, OldKernel and NewKernel. It is made once,
+// in about 10 seconds after the downloads.
+func Build(ctx context.Context, store cache.Store) (string, error) {
 	if os.Geteuid() != 0 {
 		return "", errors.New("cannot build the ARM tree: this needs root, since the files belong to root")
 	}
-	dir := filepath.Join(cache, "arm64-"+recipe())
-	unlock, err := lock(dir + ".lock")
+	key, err := sourceKey()
 	if err != nil {
-		return "", fmt.Errorf("cannot build the ARM tree: %w", err)
+		return "", err
 	}
-	defer unlock()
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	if err := build(ctx, cache, dir); err != nil {
-		return "", fmt.Errorf("cannot build the ARM tree: %w", err)
-	}
-	return dir, nil
+	return store.Get("arm64", key, func(path string) error { return build(ctx, store, path) })
 }
 
-// build makes the directory under another name and renames it when it is whole.
-func build(ctx context.Context, cache, dir string) error {
-	part := dir + ".part"
-	if err := os.RemoveAll(part); err != nil {
-		return err
+func sourceKey() (cache.Key, error) {
+	entries, err := recipe.ReadDir(".")
+	if err != nil {
+		return cache.Key{}, err
 	}
-	defer os.RemoveAll(part)
-	debs := filepath.Join(cache, "debs-arm64")
-	for _, d := range []string{part, debs} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
+	var parts []any
+	for _, entry := range entries {
+		text, err := recipe.ReadFile(entry.Name())
+		if err != nil {
+			return cache.Key{}, err
 		}
+		parts = append(parts, entry.Name(), string(text))
 	}
-	released := unpacking{packages: append(basePackages(), kernelPackage), released: true, debs: debs}
-	secured := unpacking{packages: []string{kernelPackage}, debs: debs}
+	return cache.KeyOf(parts...), nil
+}
+
+func build(ctx context.Context, store cache.Store, path string) error {
+	unpacked := path + ".unpacked"
+	defer os.RemoveAll(unpacked)
+	released := unpacking{packages: append(basePackages(), kernelPackage), released: true}
+	secured := unpacking{packages: []string{kernelPackage}}
 	for _, step := range []struct {
 		unpacking
 		kernel string
-		base   string
+		base   bool
 	}{
-		{released, OldKernel, Base},
-		{secured, NewKernel, ""},
+		{released, OldKernel, true},
+		{secured, NewKernel, false},
 	} {
-		unpacked := filepath.Join(part, "unpacked")
-		if err := step.run(ctx, unpacked); err != nil {
-			return err
-		}
-		if err := copyKernel(ctx, unpacked, filepath.Join(part, step.kernel)); err != nil {
-			return err
-		}
-		if step.base != "" {
-			if err := copyBase(ctx, unpacked, filepath.Join(part, step.base)); err != nil {
-				return err
-			}
-		}
 		if err := os.RemoveAll(unpacked); err != nil {
 			return err
 		}
+		if err := step.run(ctx, filepath.Join(store.Directory, "debs-arm64"), unpacked); err != nil {
+			return err
+		}
+		if err := copyKernel(ctx, unpacked, filepath.Join(path, step.kernel)); err != nil {
+			return err
+		}
+		if !step.base {
+			continue
+		}
+		if err := copyBase(ctx, unpacked, filepath.Join(path, Base)); err != nil {
+			return err
+		}
 	}
-	return os.Rename(part, dir)
+	return nil
 }

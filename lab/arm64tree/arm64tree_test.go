@@ -7,14 +7,15 @@ import (
 	"testing"
 
 	"github.com/trebuchet-update/tbupdate/lab/arm64tree"
+	"github.com/trebuchet-update/tbupdate/lab/cache"
 )
 
-// cache is what make and the laboratory use.
-const cache = "../../build/cache/lab"
+// store is the laboratory's.
+var store = cache.Store{Directory: "../../build/cache/lab"}
 
 func TestTreeIsWhole(t *testing.T) {
 	t.Parallel()
-	dir, err := arm64tree.Build(t.Context(), cache)
+	dir, err := arm64tree.Build(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/trebuchet-update/tbupdate/lab/command"
 )
 
 // programs are those of the base tree: what flash-kernel runs, U-Boot's tools, and
@@ -86,7 +88,7 @@ func copyBase(ctx context.Context, unpacked, to string) error {
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return err
 		}
-		if err := run(ctx, "cp", "-a", filepath.Join(unpacked, folder), target); err != nil {
+		if _, err := command.Run(ctx, nil, "cp", "-a", filepath.Join(unpacked, folder), target); err != nil {
 			return err
 		}
 	}

@@ -4,17 +4,26 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
+
+	"github.com/trebuchet-update/tbupdate/lab/command"
 )
 
-// Machine is how QEMU is told to be the board that the device tree describes. A
-// machine of the laboratory has to be started with all of it.
+// Emulator and Memory (in MiB) are of the board that the device tree describes.
+const (
+	Emulator = "qemu-system-aarch64"
+	Memory   = 512
+)
+
+// Board is how the emulator is told to be that board. A machine of the laboratory has
+// to be started with all of it.
 //
 // With a firmware given the board differs (its power button hangs on another
-// device), so a tree dumped without it makes the kernel die at once. Seeds in the
-// tree would make each dump another file; U-Boot hands the kernel none of its own.
-func Machine() []string {
+// device), so that a kernel dies at once with a tree dumped without it. Seeds in the
+// tree would make each dump another file.
+func Board() []string {
 	return []string{
-		"-M", "virt,dtb-randomness=off", "-cpu", "cortex-a57", "-smp", "1", "-m", "512",
+		"-M", "virt,dtb-randomness=off", "-cpu", "cortex-a57", "-smp", "1",
 		"-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin",
 	}
 }
@@ -28,9 +37,10 @@ func writeDeviceTree(ctx context.Context, path string) error {
 	}
 	defer os.RemoveAll(dir)
 	dump := filepath.Join(dir, "virt.dtb")
-	arguments := append(Machine(), "-M", "dumpdtb="+dump, "-display", "none", "-net", "none")
-	if err := run(ctx, "qemu-system-aarch64", arguments...); err != nil {
+	arguments := append(Board(), "-M", "dumpdtb="+dump, "-m", strconv.Itoa(Memory), "-display", "none", "-net", "none")
+	if _, err := command.Run(ctx, nil, Emulator, arguments...); err != nil {
 		return err
 	}
-	return run(ctx, "dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", path, dump)
+	_, err = command.Run(ctx, nil, "dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", path, dump)
+	return err
 }

@@ -7,16 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/trebuchet-update/tbupdate/lab/command"
 )
 
 // modules are what the machines use; what these need comes along.
 //
-// virtio-mmio is the bus of QEMU's "virt" machine. btrfs asks for a checksum by
-// name, so its module is not among the dependencies. vfat needs the code pages
-// that it is built to use.
+// btrfs asks for a checksum by name, so its module is not among the dependencies.
+// vfat needs the code pages that it is built to use.
 func modules() []string {
 	return []string{
-		"virtio_mmio", "virtio_blk", "virtio_console", "virtio-rng",
+		"virtio_pci", "virtio_blk", "virtio_console", "virtio-rng",
 		"btrfs", "crc32c_generic", "vfat", "nls_cp437", "nls_ascii", "nls_utf8",
 		"softdog", "loop",
 	}
@@ -52,7 +53,8 @@ func copyKernel(ctx context.Context, unpacked, to string) error {
 			return err
 		}
 	}
-	return run(ctx, "depmod", "-b", filepath.Join(to, "usr"), version)
+	_, err = command.Run(ctx, nil, "depmod", "-b", filepath.Join(to, "usr"), version)
+	return err
 }
 
 // moduleIndex has the modules of a tree by name.

@@ -2,8 +2,11 @@ package arm64tree
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/trebuchet-update/tbupdate/lab/command"
 )
 
 // kernelPackage is the smallest kernel that Debian has for virtual machines: its
@@ -25,17 +28,19 @@ type unpacking struct {
 	// released leaves the updates of the release out: without them the kernel is
 	// an older one.
 	released bool
-	debs     string // downloads are kept here
 }
 
-// run unpacks into a directory that must not exist.
+// run unpacks into a directory that must not exist. Downloads are kept in debs.
 //
 // It has a mount namespace of its own: what is mounted in the tree is seen by
 // nobody else and does not outlive it.
-func (u unpacking) run(ctx context.Context, tree string) error {
+func (u unpacking) run(ctx context.Context, debs, tree string) error {
 	const archives = `"$1/var/cache/apt/archives"`
-	debs, err := filepath.Abs(u.debs)
+	debs, err := filepath.Abs(debs)
 	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(debs, 0o755); err != nil {
 		return err
 	}
 	arguments := []string{
@@ -50,5 +55,6 @@ func (u unpacking) run(ctx context.Context, tree string) error {
 	if u.released {
 		arguments = append(arguments, `--setup-hook=sed -i -E "/-(updates|security) /d" "$1/etc/apt/sources.list"`)
 	}
-	return run(ctx, "unshare", append(arguments, suite, tree)...)
+	_, err = command.Run(ctx, nil, "unshare", append(arguments, suite, tree)...)
+	return err
 }
