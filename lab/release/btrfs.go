@@ -13,6 +13,9 @@ import (
 // addBtrfs adds the distribution's btrfs program with its libraries, for a look at the
 // volume that does not depend on the updater's own.
 func (b *Builder) addBtrfs(_ context.Context, r Release, path string) error {
+	if _, err := os.Stat(filepath.Join(path, "usr/bin/btrfs")); err == nil {
+		return nil // the base has it
+	}
 	tree := b.Kernels[0].Tree // the same in all releases: only the kernel is r's own
 	program := filepath.Join(tree, "usr/bin/btrfs")
 	if _, err := os.Stat(program); err != nil {

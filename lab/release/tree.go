@@ -38,6 +38,9 @@ var epoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 func (b *Builder) make(ctx context.Context, r Release, path string) error {
 	// What a umask takes away would differ from machine to machine.
 	defer unix.Umask(unix.Umask(0o022))
+	if err := b.addBase(ctx, path); err != nil {
+		return err
+	}
 	for _, directory := range directories {
 		if err := os.MkdirAll(filepath.Join(path, directory), 0o755); err != nil {
 			return err
@@ -64,7 +67,8 @@ func (b *Builder) addFiles(_ context.Context, r Release, path string) error {
 		links["usr/sbin/init"] = "../lib/lab/agent"
 	}
 	for link, target := range links {
-		if err := os.Symlink(target, filepath.Join(path, link)); err != nil {
+		err := os.Symlink(target, filepath.Join(path, link))
+		if err != nil && !errors.Is(err, fs.ErrExist) { // what the base has is better
 			return err
 		}
 	}
