@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ type Config struct {
 	FS      Backend
 	Boot    Boot
 	Update  Update
+	Health  Health
 	Trust   Trust
 	Server  Server
 	Plugins Plugins
@@ -72,7 +74,38 @@ type Update struct {
 	Reboot string `toml:"reboot"`
 	// Health is the directory of health checks.
 	Health string `toml:"health"`
+	// Watchdog is what resets the machine when a trial hangs: "auto" for the first
+	// device there is, "off", or the path of a device.
+	Watchdog string `toml:"watchdog"`
+	// WatchdogTimeout is how long a trial may hang before it is reset.
+	WatchdogTimeout Duration `toml:"watchdog_timeout"`
 }
+
+// Values of Update.Watchdog that are not paths.
+const (
+	WatchdogAuto = "auto"
+	WatchdogOff  = "off"
+)
+
+// Health says what a trial has to prove before it is confirmed, beside the
+// programs in Update.Health.
+type Health struct {
+	// Timeout limits each check.
+	Timeout Duration `toml:"timeout"`
+	// Settle is how long checks that fail are repeated before they count.
+	Settle Duration `toml:"settle"`
+	// Units are units of the service manager that must be active.
+	Units []string `toml:"units"`
+	// Network is "" for no check, "route" for a default route, or HOST:PORT for a
+	// TCP connection.
+	Network string `toml:"network"`
+	// Evidence bounds each file that is kept of a failed trial, in bytes; 0 keeps
+	// none.
+	Evidence int64 `toml:"evidence"`
+}
+
+// NetworkRoute is the value of Health.Network that asks for a default route.
+const NetworkRoute = "route"
 
 // Values of Update.Reboot.
 const (
@@ -128,8 +161,14 @@ func (e *Error) Error() string {
 // Default gives the configuration of a machine that has no file.
 func Default() *Config {
 	return &Config{
-		Boot:   Boot{TrialArguments: "panic=10"},
-		Update: Update{Tries: 1, Keep: 2, ConfirmTimeout: Duration(5 * time.Minute), Reboot: RebootNow, Health: "/etc/tbupdate/health.d"},
+		// A crash reboots, and PID 1 has the watchdog from its start where it is
+		// systemd (kernel-command-line(7)); others ignore the argument.
+		Boot: Boot{TrialArguments: "panic=10 systemd.watchdog_sec=60"},
+		Update: Update{
+			Tries: 1, Keep: 2, ConfirmTimeout: Duration(5 * time.Minute), Reboot: RebootNow, Health: "/etc/tbupdate/health.d",
+			Watchdog: WatchdogAuto, WatchdogTimeout: Duration(time.Minute),
+		},
+		Health: Health{Timeout: Duration(time.Minute), Evidence: 1 << 20},
 		Trust:  Trust{Keys: "/etc/tbupdate/keys.d"},
 		Server: Server{Tenant: "default"},
 		path:   "(no configuration file)",
@@ -175,10 +214,11 @@ func Parse(path string, document []byte) (*Config, error) {
 			TrialArguments *string        `toml:"trial_arguments"`
 		} `toml:"boot"`
 		Update  *Update  `toml:"update"`
+		Health  *Health  `toml:"health"`
 		Trust   *Trust   `toml:"trust"`
 		Server  *Server  `toml:"server"`
 		Plugins *Plugins `toml:"plugins"`
-	}{System: &c.System, Update: &c.Update, Trust: &c.Trust, Server: &c.Server, Plugins: &c.Plugins}
+	}{System: &c.System, Update: &c.Update, Health: &c.Health, Trust: &c.Trust, Server: &c.Server, Plugins: &c.Plugins}
 	decoder := toml.NewDecoder(bytes.NewReader(document)).DisallowUnknownFields()
 	if err := decoder.Decode(&shape); err != nil {
 		return nil, complain(path, err)
@@ -208,6 +248,31 @@ func (c *Config) checkValues() error {
 		return c.at("update.confirm_timeout", "confirm_timeout must be a duration of a second or more, such as \"90s\" or \"5m\"")
 	case u.Reboot != RebootNow && u.Reboot != RebootManual:
 		return c.at("update.reboot", fmt.Sprintf("reboot is %q; allowed are %q and %q", u.Reboot, RebootNow, RebootManual))
+	case u.Watchdog != WatchdogAuto && u.Watchdog != WatchdogOff && !strings.HasPrefix(u.Watchdog, "/"):
+		return c.at("update.watchdog", fmt.Sprintf("watchdog is %q; allowed are %q, %q and the path of a device", u.Watchdog, WatchdogAuto, WatchdogOff))
+	case time.Duration(u.WatchdogTimeout) < 2*time.Second:
+		return c.at("update.watchdog_timeout", "watchdog_timeout must be a duration of two seconds or more, such as \"60s\"")
+	}
+	return c.checkHealth()
+}
+
+// checkHealth refuses health settings that could never be met.
+func (c *Config) checkHealth() error {
+	h := c.Health
+	if time.Duration(h.Timeout) < time.Second {
+		return c.at("health.timeout", "timeout must be a duration of a second or more, such as \"60s\"")
+	}
+	if h.Settle >= c.Update.ConfirmTimeout {
+		return c.at("health.settle", fmt.Sprintf("settle must be shorter than update.confirm_timeout, which is %s", time.Duration(c.Update.ConfirmTimeout)))
+	}
+	if h.Evidence < 0 {
+		return c.at("health.evidence", fmt.Sprintf("evidence is %d; 0 or more bytes are allowed", h.Evidence))
+	}
+	if h.Network == "" || h.Network == NetworkRoute {
+		return nil
+	}
+	if host, port, err := net.SplitHostPort(h.Network); err != nil || host == "" || port == "" {
+		return c.at("health.network", fmt.Sprintf("network is %q; allowed are %q and HOST:PORT", h.Network, NetworkRoute))
 	}
 	return nil
 }
@@ -268,11 +333,12 @@ func plainProblem(wrong *toml.DecodeError) string {
 // allowedIn lists the keys of a table of the file, for messages.
 func allowedIn(table []string) string {
 	keys, ok := map[string]string{
-		"":        "[system], [fs], [boot], [update], [trust], [server], [plugins]",
+		"":        "[system], [fs], [boot], [update], [health], [trust], [server], [plugins]",
 		"system":  "product, hardware",
 		"fs":      "plugin, sha256, [fs.config]",
 		"boot":    "plugin, sha256, arguments, trial_arguments, [boot.config]",
-		"update":  "tries, keep, confirm_timeout, reboot, health",
+		"update":  "tries, keep, confirm_timeout, reboot, health, watchdog, watchdog_timeout",
+		"health":  "timeout, settle, units, network, evidence",
 		"trust":   "keys",
 		"server":  "url, tenant",
 		"plugins": "dirs",

@@ -45,7 +45,7 @@ func TestParse(t *testing.T) {
 	if c.System.Product != "gateway" || c.Update.Tries != 3 || c.Update.Keep != 4 || time.Duration(c.Update.ConfirmTimeout) != 90*time.Second {
 		t.Errorf("values were not taken: %+v", c)
 	}
-	if c.Update.Health != "/etc/tbupdate/health.d" || c.Boot.TrialArguments != "panic=10" {
+	if c.Update.Health != "/etc/tbupdate/health.d" || c.Boot.TrialArguments != "panic=10 systemd.watchdog_sec=60" || c.Update.Watchdog != WatchdogAuto || c.Health.Evidence != 1<<20 {
 		t.Errorf("defaults were lost: %+v", c)
 	}
 	if c.Boot.Arguments == nil || *c.Boot.Arguments != "console=ttyS0 ro" {
@@ -63,8 +63,8 @@ func TestParse(t *testing.T) {
 
 func TestComplaints(t *testing.T) {
 	for _, c := range []struct{ name, document, want string }{
-		{"unknown table", "[sytem]\nproduct = \"x\"\n", `c.toml:1:2: unknown key "sytem"; allowed here: [system], [fs], [boot], [update], [trust], [server], [plugins]`},
-		{"unknown key", "[update]\nkeep = 2\ntry = 3\n", `c.toml:3:1: unknown key "update.try"; allowed here: tries, keep, confirm_timeout, reboot, health`},
+		{"unknown table", "[sytem]\nproduct = \"x\"\n", `c.toml:1:2: unknown key "sytem"; allowed here: [system], [fs], [boot], [update], [health], [trust], [server], [plugins]`},
+		{"unknown key", "[update]\nkeep = 2\ntry = 3\n", `c.toml:3:1: unknown key "update.try"; allowed here: tries, keep, confirm_timeout, reboot, health, watchdog, watchdog_timeout`},
 		{"syntax", "[update\n", `c.toml:1:8: expected ']' to close table name`},
 		{"wrong type", "[update]\nkeep = \"two\"\n", `c.toml:2:8: update.keep is a string; it must be an integer`},
 		{"wrong type in a list", "[plugins]\ndirs = [1]\n", `c.toml:2:9: plugins.dirs is an integer; it must be a string`},
@@ -77,6 +77,14 @@ func TestComplaints(t *testing.T) {
 		{"reboot", "[update]\nreboot = \"soon\"\n", `c.toml:2:1: reboot is "soon"; allowed are "now" and "manual"`},
 		{"duration", "[update]\nconfirm_timeout = \"5 minutes\"\n", `c.toml:2:19: "5 minutes" is not a duration such as "90s" or "5m"`},
 		{"duration without a unit", "[update]\nconfirm_timeout = 300\n", `c.toml:2:1: confirm_timeout must be a duration of a second or more, such as "90s" or "5m"`},
+		{"watchdog", "[update]\nwatchdog = \"on\"\n", `c.toml:2:1: watchdog is "on"; allowed are "auto", "off" and the path of a device`},
+		{"watchdog's time", "[update]\nwatchdog_timeout = \"1s\"\n", `c.toml:2:1: watchdog_timeout must be a duration of two seconds or more, such as "60s"`},
+		{"health's time", "[health]\ntimeout = \"10ms\"\n", `c.toml:2:1: timeout must be a duration of a second or more, such as "60s"`},
+		{"settling for too long", "[update]\nconfirm_timeout = \"1m\"\n[health]\nsettle = \"60s\"\n", `c.toml:4:1: settle must be shorter than update.confirm_timeout, which is 1m0s`},
+		{"network", "[health]\nnetwork = \"example.org\"\n", `c.toml:2:1: network is "example.org"; allowed are "route" and HOST:PORT`},
+		{"units", "[health]\nunits = \"a.service\"\n", `c.toml:2:9: health.units is a string; it must be a list of strings`},
+		{"evidence", "[health]\nevidence = -1\n", `c.toml:2:1: evidence is -1; 0 or more bytes are allowed`},
+		{"unknown key of health", "[health]\nretries = 1\n", `c.toml:2:1: unknown key "health.retries"; allowed here: timeout, settle, units, network, evidence`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("c.toml", []byte(c.document))

@@ -119,6 +119,29 @@ type TrialRun struct {
 	BootID string `json:"boot_id,omitempty"`
 	// Before is what the roles return to when the trial fails.
 	Before Roles `json:"before"`
+	// Boots are those of its boots that came far enough to be recorded, oldest
+	// first. One that never did is not among them.
+	Boots []TrialBoot `json:"boots,omitempty"`
+}
+
+// TrialBoot is one boot of a trial.
+type TrialBoot struct {
+	// BootID is the kernel's boot id; "" when the disk is not the running machine's.
+	BootID string    `json:"boot_id,omitempty"`
+	At     time.Time `json:"at"`
+	// Failed says why this boot was given up; "" as long as nothing is known
+	// against it. A boot that ends without it has crashed, hung or lost power.
+	Failed string `json:"failed,omitempty"`
+}
+
+// Boot gives the record of the boot with this id, nil when there is none. The pointer
+// is good until Boots changes.
+func (t *TrialRun) Boot(id string) *TrialBoot {
+	i := slices.IndexFunc(t.Boots, func(b TrialBoot) bool { return b.BootID == id })
+	if i < 0 {
+		return nil
+	}
+	return &t.Boots[i]
 }
 
 // OperationKind says what is in flight.

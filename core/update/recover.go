@@ -167,6 +167,11 @@ func (s *session) judge(ctx context.Context, r *Recovered) error {
 	}
 	if booted != nil && booted.ID == trial.ID {
 		r.OnTrial = booted
+		if err := s.recordBoot(); err != nil {
+			// It is for people: a journal that cannot be written is no reason to
+			// give the trial up.
+			s.Reporter.Message(err.Error())
+		}
 		return nil
 	}
 	state, err := s.Boot.State(ctx)
