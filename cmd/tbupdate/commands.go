@@ -60,7 +60,7 @@ stream, which nobody has signed, needs --allow-unsigned.`,
 				// The update is armed: that nobody reads of it keeps nothing from it.
 				err = p.printApply(done, options.DryRun, reboot)
 				if reboot {
-					err = errors.Join(err, rebootMachine(ctx))
+					err = errors.Join(err, p.rebootArmed(ctx))
 				}
 				return err
 			})
@@ -86,17 +86,6 @@ func (p *program) statusCommand() *cobra.Command {
 		})
 }
 
-func (p *program) confirmCommand() *cobra.Command {
-	return p.simpleCommand("confirm", "Make the running trial the default",
-		func(ctx context.Context, m *update.Machine) error {
-			done, err := m.Confirm(ctx)
-			if err != nil {
-				return err
-			}
-			return p.printConfirm(done)
-		})
-}
-
 func (p *program) rollbackCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "rollback [GENERATION]",
@@ -111,6 +100,9 @@ func (p *program) rollbackCommand() *cobra.Command {
 				done, err := m.Rollback(ctx, target)
 				if err != nil {
 					return err
+				}
+				if done.GivenUp != nil {
+					p.settle(m) // the operator says when it reboots
 				}
 				return p.printRollback(done)
 			})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,11 +55,7 @@ func (p *program) withMachine(ctx context.Context, act func(context.Context, *up
 
 // loadConfig reads the configuration and applies the flags that override it.
 func (p *program) loadConfig() (*config.Config, error) {
-	path := p.flags.config
-	if path == "" {
-		path = config.DefaultPath
-	}
-	settings, err := config.Load(path, p.flags.config != "")
+	settings, err := p.readConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -73,24 +70,41 @@ func (p *program) loadConfig() (*config.Config, error) {
 		{"filesystem", "fs", settings.FS.Plugin}, {"boot loader", "boot", settings.Boot.Plugin},
 	} {
 		if missing.plugin == "" {
-			return nil, usageError{fmt.Errorf("no %s plugin is chosen: say which in [%s] of %s, or with --%s NAME", missing.name, missing.flag, path, missing.flag)}
+			return nil, usageError{fmt.Errorf("no %s plugin is chosen: say which in [%s] of %s, or with --%s NAME", missing.name, missing.flag, p.configPath(), missing.flag)}
 		}
 	}
 	return settings, nil
 }
 
+// readConfig reads the configuration; a machine without the file has the defaults.
+func (p *program) readConfig() (*config.Config, error) {
+	return config.Load(p.configPath(), p.flags.config != "")
+}
+
+func (p *program) configPath() string { return cmp.Or(p.flags.config, config.DefaultPath) }
+
+// readCommandLine reads the kernel command line that says what was booted.
+func (p *program) readCommandLine() (string, error) {
+	content, err := os.ReadFile(cmp.Or(p.flags.commandLine, bootedCommandLine))
+	if err != nil {
+		return "", usageError{fmt.Errorf("cannot read the kernel command line: %w", err)}
+	}
+	return strings.TrimSpace(string(content)), nil
+}
+
+// checkRoot is the health check that the root is the one that was asked for.
+func (p *program) checkRoot(ctx context.Context, _ io.Writer) error {
+	return p.withMachine(ctx, func(ctx context.Context, m *update.Machine, _ *config.Config) error { return m.CheckRoot(ctx) })
+}
+
 // describeMachine gathers what is known of the machine before any plugin runs.
 func (p *program) describeMachine(settings *config.Config) (*update.Machine, error) {
-	source := p.flags.commandLine
-	if source == "" {
-		source = bootedCommandLine
-	}
-	commandLine, err := os.ReadFile(source)
+	commandLine, err := p.readCommandLine()
 	if err != nil {
-		return nil, usageError{fmt.Errorf("cannot read the kernel command line: %w", err)}
+		return nil, err
 	}
 	machine := &update.Machine{
-		CommandLine: strings.TrimSpace(string(commandLine)),
+		CommandLine: commandLine,
 		Reporter:    p.newReporter(),
 		Now:         p.now,
 		Policy: update.Policy{

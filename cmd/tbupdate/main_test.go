@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	commands := map[string]func(){"tbupdate": main, "tbupdate-stopped": stopped}
+	commands := map[string]func(){"tbupdate": func() { runObserved(os.Args[1:], nil) }, "tbupdate-stopped": stopped}
 	// The commands stay in the namespace of the tests: in one of their own they
 	// would keep copies of mounts that a test beside them has undone, and with a
 	// mount that is read-only the filesystem is so everywhere.
@@ -86,6 +87,10 @@ func place(kind generation.OperationKind, step update.Step, phase update.Phase) 
 func runObserved(arguments []string, observe func(generation.OperationKind, update.Step, update.Phase)) {
 	ctx, stop := watchSignals(context.Background())
 	defer stop()
-	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, observe: observe}
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, observe: observe, reboot: noReboot}
 	os.Exit(p.run(ctx, arguments))
 }
+
+// noReboot stands for the reboot in all tests: the machine that runs them is not to
+// go down, whatever they do.
+func noReboot(context.Context) error { return errors.New("the tests do not reboot") }

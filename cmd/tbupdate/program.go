@@ -28,6 +28,8 @@ type program struct {
 	observe func(generation.OperationKind, update.Step, update.Phase)
 	// wrap, where it is set, decorates the plugins.
 	wrap func(sdk.FS, sdk.Boot) (sdk.FS, sdk.Boot)
+	// reboot has the machine reboot, and returns when that is under way.
+	reboot func(context.Context) error
 
 	flags flags
 	// answered is true once the one JSON object is printed.
@@ -80,7 +82,7 @@ func (p *program) rootCommand() *cobra.Command {
 	all.BoolVarP(&p.flags.verbose, "verbose", "v", false, "print what the plugins log, too")
 	root.MarkFlagsMutuallyExclusive("quiet", "verbose")
 	root.AddCommand(p.initCommand(), p.applyCommand(), p.statusCommand(), p.confirmCommand(), p.rollbackCommand(),
-		p.recoverCommand(), p.historyCommand(), p.checkCommand(), p.collectCommand(), p.pluginsCommand())
+		p.recoverCommand(), p.guardCommand(), p.healthCommand(), p.historyCommand(), p.checkCommand(), p.collectCommand(), p.pluginsCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
@@ -138,6 +140,7 @@ func (p *program) fail(err error) int {
 	var wrongConfig *config.Error
 	var badPlugin *pluginhost.Error
 	var refused *sdk.Error
+	var unhealthy unhealthyError
 	switch {
 	case errors.As(err, &findingsError{}):
 		return exitFailed
@@ -145,6 +148,8 @@ func (p *program) fail(err error) int {
 		code, state = exitUsage, `Nothing was changed; "tbupdate --help" lists what there is.`
 	case errors.As(err, &unprinted):
 		state = "The command did its work."
+	case errors.As(err, &unhealthy):
+		state = unhealthy.state
 	case errors.As(err, &wrongConfig):
 		code, state = exitUsage, "Nothing was changed."
 	case errors.As(err, &classified):

@@ -2,28 +2,79 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"strings"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/trebuchet-update/tbupdate/core/command"
 	"github.com/trebuchet-update/tbupdate/core/update"
 )
 
-// rebootMachine asks the init system for an orderly reboot.
+// requestLimit is how long the init system may take to accept a reboot.
+const requestLimit = 30 * time.Second
+
+// rebootMachine asks the init system for an orderly reboot, and returns when that is
+// under way. Where there is nobody to ask, or nobody who listens, the kernel is
+// asked.
 func rebootMachine(ctx context.Context) error {
+	if !ownsMachine() {
+		return errors.New("cannot reboot: this is not the machine's own file tree")
+	}
 	unix.Sync()
 	program := []string{"reboot"}
 	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
 		program = []string{"systemctl", "reboot"}
 	}
-	command := exec.CommandContext(ctx, program[0], program[1:]...)
-	command.Env = append(os.Environ(), "LC_ALL=C")
-	if output, err := command.CombinedOutput(); err != nil {
-		return &update.Error{Class: update.Failed, State: "The update is armed; the next boot tries it, whoever asks for it.",
-			Err: fmt.Errorf("cannot reboot: %s: %w: %s", strings.Join(program, " "), err, strings.TrimSpace(string(output)))}
+	limited, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), requestLimit, errors.New("no answer"))
+	defer cancel()
+	_, err := command.Output(limited, program[0], program[1:]...)
+	if err == nil {
+		return nil
+	}
+	if forced := forceReboot(); forced != nil {
+		return fmt.Errorf("cannot reboot: %w", errors.Join(err, forced))
 	}
 	return nil
+}
+
+// rebootArmed reboots into an update.
+func (p *program) rebootArmed(ctx context.Context) error {
+	if err := p.reboot(ctx); err != nil {
+		return &update.Error{Class: update.Failed, Err: err, State: "The update is armed; the next boot tries it, whoever asks for it."}
+	}
+	return nil
+}
+
+// syncLimit is how long a forced reboot waits for the disks.
+const syncLimit = 10 * time.Second
+
+// forceReboot has the kernel reboot at once (reboot(2)). Filesystems are flushed
+// first, as far as they let themselves be; each survives this as it survives a loss
+// of power.
+func forceReboot() error {
+	if !ownsMachine() {
+		return errors.New("cannot reboot: this is not the machine's own file tree")
+	}
+	flushed := make(chan struct{})
+	go func() {
+		unix.Sync()
+		close(flushed)
+	}()
+	select {
+	case <-flushed:
+	case <-time.After(syncLimit):
+	}
+	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}
+
+// ownsMachine reports whether this program runs in the file tree of PID 1. In a
+// chroot (an installer, a rescue system) the running machine is somebody else's to
+// reboot.
+func ownsMachine() bool {
+	var own, first syscall.Stat_t
+	return syscall.Stat("/", &own) == nil && syscall.Stat("/proc/1/root", &first) == nil && own.Dev == first.Dev && own.Ino == first.Ino
 }

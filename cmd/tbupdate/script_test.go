@@ -33,6 +33,7 @@ import (
 //	mount-volume                keep the volume's top level mounted at $VOLUME
 //	capture VAR REGEX           take the first group out of the last output
 //	append FILE TEXT            add a line to a file
+//	install MODE FILE TARGET    copy a file, with this mode whatever the umask
 //	json MEMBER…                the last output is one JSON object with these members
 //	serve                       serve the files over http at $WEB; below /half only the first half of each
 func TestScripts(t *testing.T) {
@@ -86,6 +87,7 @@ func runScript(t *testing.T, file, plugins string) {
 			"mount-volume": func(ts *testscript.TestScript, _ bool, _ []string) {
 				ts.Setenv("VOLUME", machine.fs.Mount(t, "subvolid=5"))
 			},
+			"install": func(ts *testscript.TestScript, _ bool, a []string) { installFile(ts, a[0], a[1], a[2]) },
 			"json":    func(ts *testscript.TestScript, _ bool, a []string) { checkObject(ts, a) },
 			"serve":   func(ts *testscript.TestScript, _ bool, _ []string) { serve(t, ts) },
 			"capture": func(ts *testscript.TestScript, _ bool, a []string) { capture(ts, a[0], a[1]) },
@@ -146,6 +148,14 @@ func capture(ts *testscript.TestScript, name, expression string) {
 		ts.Fatalf("no match for %s", expression)
 	}
 	ts.Setenv(name, match[1])
+}
+
+// installFile copies a file, with a mode in octal.
+func installFile(ts *testscript.TestScript, mode, from, to string) {
+	bits, err := strconv.ParseUint(mode, 8, 32)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(to), []byte(ts.ReadFile(from)), 0o600))
+	ts.Check(os.Chmod(ts.MkAbs(to), os.FileMode(bits)))
 }
 
 // checkObject fails unless the last standard output is one JSON object with these
