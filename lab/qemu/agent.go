@@ -75,7 +75,11 @@ func (a *agent) forget() {
 func (a *agent) newLife() {
 	close(a.reset)
 	a.reset = make(chan struct{})
-	a.up = make(chan struct{})
+	select {
+	case <-a.up:
+		a.up = make(chan struct{})
+	default: // nobody has said hello yet: who waits for that, waits on
+	}
 	a.waiting = map[int]chan protocol.Answer{}
 }
 
