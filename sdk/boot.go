@@ -37,7 +37,8 @@ type Boot interface {
 	// Install copies the kernel set of entry.Root and writes an entry for it,
 	// which is neither default nor trial. Repeated with the same parameters:
 	// nothing to do; with other arguments, or over a half-installed one, the
-	// entry is brought to what is asked.
+	// entry is brought to what is asked. Also where it is the default or an armed
+	// trial, a file that is not what was installed is put right: it is damaged.
 	//
 	// Errors: ErrNoSpace before anything is written where the room is too small
 	// (the message has the numbers), and also when it runs out on the way, with
@@ -51,8 +52,10 @@ type Boot interface {
 	// Errors: ErrBusy when it is the default or an armed trial.
 	Remove(ctx context.Context, id string) error
 
-	// Arm makes the entry the trial for the next tries boots; the default stays.
-	// Its last write is the switch. An earlier trial is replaced.
+	// Arm makes the entry the trial for the next tries boots, 1 or where the
+	// loader counts up to 9; the default stays. Its last write is the switch. An
+	// earlier trial is replaced, its tries too. The loader notes each try before it
+	// begins it, and begins none that it could not note.
 	//
 	// Errors: ErrNotFound, ErrUnsupported (more tries than the loader counts),
 	// ErrCorrupt when a file of the entry is not what Install wrote.

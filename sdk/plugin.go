@@ -113,7 +113,8 @@ const (
 	CapabilityChanges Capability = "fs.changes"
 	// CapabilityOneShot: Boot.Arm makes the loader boot the trial exactly once.
 	CapabilityOneShot Capability = "boot.trial.once"
-	// CapabilityCounted: Boot.Arm accepts more than one try.
+	// CapabilityCounted: Boot.Arm accepts 1 to 9 tries, and the loader by itself
+	// counts them down.
 	CapabilityCounted Capability = "boot.trial.counted"
 )
 

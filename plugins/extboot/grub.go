@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubcfg"
@@ -29,7 +30,7 @@ type grubLoader struct {
 }
 
 func (g *grubLoader) Name() string  { return loaderGRUB }
-func (g *grubLoader) MaxTries() int { return 1 }
+func (g *grubLoader) MaxTries() int { return grubcfg.MaxTries }
 
 func (g *grubLoader) own(name string) string   { return g.volume.Path(bootdir.Directory, name) }
 func (g *grubLoader) grubs(name string) string { return g.volume.Path(g.directory, name) }
@@ -76,8 +77,28 @@ func newBlock(defaultID, previous string, entries []string) grubenv.Block {
 	block.Set(grubcfg.VariableDefault, defaultID)
 	block.Set(grubcfg.VariablePrevious, previous)
 	block.Set(grubcfg.VariableTrial, "")
+	block.Set(grubcfg.VariableTries, "")
 	block.Set(grubcfg.VariableEntries, strings.Join(entries, " "))
 	return block
+}
+
+// setTrial notes a trial and how often it is to be booted, "" and 0 for none.
+func setTrial(block *grubenv.Block, id string, tries int) {
+	count := ""
+	if tries > 0 {
+		count = strconv.Itoa(tries)
+	}
+	block.Set(grubcfg.VariableTrial, id)
+	block.Set(grubcfg.VariableTries, count)
+}
+
+// triesOf reads the count as the include does.
+func triesOf(block grubenv.Block) int {
+	tries, err := strconv.Atoi(value(block, grubcfg.VariableTries))
+	if err != nil || tries < 1 || tries > grubcfg.MaxTries {
+		return 1
+	}
+	return tries
 }
 
 func value(block grubenv.Block, name string) string {
@@ -122,7 +143,7 @@ func (g *grubLoader) Read(context.Context) (bootdir.Choice, error) {
 		now.Held = append(now.Held, now.Default) // it may be the one before
 	}
 	if id := value(e.block, grubcfg.VariableTrial); slices.Contains(now.Listed, id) && !e.broken {
-		now.Trial, now.TriesLeft = id, 1
+		now.Trial, now.TriesLeft = id, triesOf(e.block)
 	}
 	return now, nil
 }
@@ -191,7 +212,29 @@ func (g *grubLoader) Publish(_ context.Context, r bootdir.Record) error {
 		return nil
 	}
 	e.block.Set(grubcfg.VariableEntries, strings.Join(append(entries, r.ID), " "))
+	if err := fits(e.block); err != nil {
+		return err
+	}
 	return g.writeBlock(e.block)
+}
+
+// fits makes sure that whatever entry becomes trial or default later, the block has
+// the room for it: only listing one may fail for want of it.
+func fits(block grubenv.Block) error {
+	longest := slices.MaxFunc(entriesOf(block), func(a, b string) int { return len(a) - len(b) })
+	full := block.Clone()
+	full.Set(grubcfg.VariableDefault, longest)
+	full.Set(grubcfg.VariablePrevious, longest)
+	setTrial(&full, longest, grubcfg.MaxTries)
+	_, err := full.SectorBytes()
+	return blockError(err)
+}
+
+func blockError(err error) error {
+	if errors.Is(err, grubenv.ErrFull) {
+		return sdk.Errorf(sdk.CodeNoSpace, "list in", bootdir.Directory+"/"+grubcfg.EnvironmentFile, "%w; remove generations first", err)
+	}
+	return err
 }
 
 // writeStatic writes the files that are written once, where they are not what they
@@ -257,11 +300,8 @@ func (g *grubLoader) replaceUnlessEqual(path, text string) error {
 // once or not at all. A block that equals the one on the disk is not written.
 func (g *grubLoader) writeBlock(block grubenv.Block) error {
 	data, err := block.SectorBytes()
-	if errors.Is(err, grubenv.ErrFull) {
-		return sdk.Errorf(sdk.CodeNoSpace, "list in", bootdir.Directory+"/"+grubcfg.EnvironmentFile, "%w; remove generations first", err)
-	}
 	if err != nil {
-		return err
+		return blockError(err)
 	}
 	path := g.own(grubcfg.EnvironmentFile)
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
@@ -293,12 +333,12 @@ func (g *grubLoader) Withdraw(_ context.Context, id string) error {
 	return g.writeBlock(e.block)
 }
 
-func (g *grubLoader) Arm(_ context.Context, id string, _ int) error {
+func (g *grubLoader) Arm(_ context.Context, id string, tries int) error {
 	e, err := g.readEnvironment()
 	if err != nil {
 		return err
 	}
-	e.block.Set(grubcfg.VariableTrial, id)
+	setTrial(&e.block, id, tries)
 	return g.writeBlock(e.block)
 }
 
@@ -307,7 +347,7 @@ func (g *grubLoader) Disarm(context.Context) error {
 	if err != nil || e.broken || value(e.block, grubcfg.VariableTrial) == "" {
 		return err
 	}
-	e.block.Set(grubcfg.VariableTrial, "")
+	setTrial(&e.block, "", 0)
 	return g.writeBlock(e.block)
 }
 
@@ -324,7 +364,7 @@ func (g *grubLoader) SetDefault(_ context.Context, id string) error {
 		e.block.Set(grubcfg.VariableDefault, id)
 	}
 	if value(e.block, grubcfg.VariableTrial) == id {
-		e.block.Set(grubcfg.VariableTrial, "")
+		setTrial(&e.block, "", 0)
 	}
 	if err := g.writeBlock(e.block); err != nil {
 		return err

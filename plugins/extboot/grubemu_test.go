@@ -54,6 +54,18 @@ type grubMachine struct {
 
 func newGRUBMachine(t *testing.T, filesystem loopback.Filesystem) *grubMachine {
 	t.Helper()
+	m := newGRUBDisk(t, filesystem)
+	m.plugin = openPlugin(t, m.dir)
+	// What is there before the first Install is nobody's crash.
+	if err := m.plugin.volume.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// newGRUBDisk is a machine whose plugin somebody else opens.
+func newGRUBDisk(t *testing.T, filesystem loopback.Filesystem) *grubMachine {
+	t.Helper()
 	const modules = "/usr/lib/grub/x86_64-emu"
 	if _, err := os.Stat(modules); err != nil {
 		t.Fatalf("this test needs grub-emu: apt-get install grub-emu (%v)", err)
@@ -74,11 +86,6 @@ func newGRUBMachine(t *testing.T, filesystem loopback.Filesystem) *grubMachine {
 			t.Fatal(err)
 		}
 		writeText(t, filepath.Join(m.dir, "grub/x86_64-emu", module), string(data))
-	}
-	m.plugin = openPlugin(t, m.dir)
-	// What is there before the first Install is nobody's crash.
-	if err := m.plugin.volume.Settle(); err != nil {
-		t.Fatal(err)
 	}
 	return m
 }
@@ -143,6 +150,24 @@ func (m *grubMachine) boot(image string) string {
 	return fmt.Sprintf("%s %s", result("kernel"), result("arguments"))
 }
 
+// start lets GRUB start from the disk itself, which no one has mounted meanwhile.
+func (m *grubMachine) start(t testing.TB) (id string, trial bool) {
+	t.Helper()
+	if err := loopback.Unmount(m.dir); err != nil {
+		t.Fatal(err)
+	}
+	booted := m.boot(m.device.Path)
+	if err := loopback.Mount(m.device.Path, m.dir, m.p.filesystem); err != nil {
+		t.Fatal(err)
+	}
+	rest, ours := strings.CutPrefix(booted, "/tbupdate/")
+	if !ours {
+		return "", false
+	}
+	id, _, _ = strings.Cut(rest, "/")
+	return id, strings.HasSuffix(booted, " panic=10")
+}
+
 // newNotes makes a disk that holds nothing but an empty environment block.
 func (m *grubMachine) newNotes() string {
 	m.t.Helper()
@@ -194,6 +219,8 @@ func TestGRUBDecides(t *testing.T) {
 				{"b installed", func() { m.install("b2") }, []string{bootsA}},
 				{"b armed", func() { m.must(m.plugin.Arm(t.Context(), "b2", 1)) }, []string{triesB, bootsA, bootsA}},
 				{"disarmed", func() { m.must(m.plugin.Disarm(t.Context())) }, []string{bootsA}},
+				{"b armed for three", func() { m.must(m.plugin.Arm(t.Context(), "b2", 3)) }, []string{triesB, triesB, triesB, bootsA, bootsA}},
+				{"b armed for one after three", func() { m.must(m.plugin.Arm(t.Context(), "b2", 1)) }, []string{triesB, bootsA}},
 				{"armed again", func() { m.must(m.plugin.Arm(t.Context(), "b2", 1)) }, []string{triesB, bootsA}},
 				{"b default", func() { m.must(m.plugin.SetDefault(t.Context(), "b2")) }, []string{bootsB, bootsB}},
 				{"a removed", func() { m.must(m.plugin.Remove(t.Context(), "a1")) }, []string{bootsB}},

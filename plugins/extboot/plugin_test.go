@@ -83,16 +83,25 @@ func writeText(t *testing.T, path, text string) {
 	}
 }
 
+// newTarget makes a boot filesystem for the suite, and where the loader can be run on
+// this machine the way to start it.
+func (p platform) newTarget(t *testing.T) (target conformance.BootTarget, device string) {
+	t.Helper()
+	if p.loader == loaderGRUB {
+		m := newGRUBDisk(t, p.filesystem)
+		return conformance.BootTarget{Settings: map[string]string{"mount": m.dir}, Directory: m.dir, Start: m.start}, m.device.Path
+	}
+	d, dir := p.newDevice(t)
+	return conformance.BootTarget{Settings: map[string]string{"mount": dir}, Directory: dir}, d.Path
+}
+
 func TestConformance(t *testing.T) {
 	for _, p := range platforms() {
 		t.Run(p.String(), func(t *testing.T) {
 			conformance.Boot(t, func(t *testing.T) conformance.BootTarget {
-				_, dir := p.newDevice(t)
-				return conformance.BootTarget{
-					New:       func(testing.TB) sdk.Boot { return newPlugin("test") },
-					Settings:  map[string]string{"mount": dir},
-					Directory: dir,
-				}
+				target, _ := p.newTarget(t)
+				target.New = func(testing.TB) sdk.Boot { return newPlugin("test") }
+				return target
 			})
 		})
 	}
@@ -105,12 +114,10 @@ func TestConformanceOfProgram(t *testing.T) {
 	for _, p := range platforms() {
 		t.Run(p.String(), func(t *testing.T) {
 			conformance.Boot(t, func(t *testing.T) conformance.BootTarget {
-				device, dir := p.newDevice(t)
-				return conformance.BootTarget{
-					New:       func(t testing.TB) sdk.Boot { return conformance.StartBoot(t, program) },
-					Settings:  map[string]string{"device": device.Path},
-					Directory: dir,
-				}
+				target, device := p.newTarget(t)
+				target.Settings = map[string]string{"device": device}
+				target.New = func(t testing.TB) sdk.Boot { return conformance.StartBoot(t, program) }
+				return target
 			})
 		})
 	}

@@ -16,7 +16,7 @@ func program(version string) bootdir.Program {
 		Version:  version,
 		Summary:  "GRUB or extlinux with /boot on ext2, ext3 or ext4",
 		Keys:     keys(),
-		MaxTries: 1,
+		MaxTries: grubcfg.MaxTries,
 		Errors: map[error]sdk.Code{
 			extlinux.ErrForeign: sdk.CodeUnsupported,
 			extlinux.ErrValue:   sdk.CodeInvalid,

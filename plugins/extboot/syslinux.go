@@ -134,7 +134,7 @@ func (x *extlinuxLoader) Read(context.Context) (bootdir.Choice, error) {
 	return now, nil
 }
 
-func (x *extlinuxLoader) Publish(_ context.Context, r bootdir.Record) error {
+func (x *extlinuxLoader) Publish(ctx context.Context, r bootdir.Record) error {
 	config, text, err := x.readConfig()
 	if err != nil {
 		return err
@@ -142,6 +142,9 @@ func (x *extlinuxLoader) Publish(_ context.Context, r bootdir.Record) error {
 	entry, err := x.entry(r)
 	if err != nil {
 		return err
+	}
+	if extlinux.HasDefaultLine(text) && x.Problem(ctx, r) == "" {
+		return nil // its labels stay where they are among the others
 	}
 	if err := config.Put(entry); err != nil {
 		return err

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -56,20 +56,24 @@ func (p *Plugin) install(ctx context.Context, tree *kernelset.Root, entry sdk.En
 	if err != nil {
 		return Record{}, err
 	}
-	same, ok, err := p.alreadyInstalled(ctx, order)
+	found, condition, err := p.alreadyInstalled(ctx, order)
 	if err != nil {
 		return Record{}, err
 	}
-	if ok && now.Problem == "" && slices.Contains(now.Listed, entry.ID) && p.loader.Problem(ctx, same) == "" {
-		return same, nil
+	listed := now.Problem == "" && slices.Contains(now.Listed, entry.ID)
+	if condition == whole && listed && p.loader.Problem(ctx, found) == "" {
+		return found, nil
 	}
 	if err := p.writable(operation, entry.ID); err != nil {
 		return Record{}, err
 	}
-	if ok { // its files are whole, and others took away what makes the loader list it
-		return same, p.loader.Publish(ctx, same)
-	}
-	if slices.Contains(now.Held, entry.ID) {
+	held := slices.Contains(now.Held, entry.ID)
+	switch {
+	case condition == whole: // others took away what makes the loader list it
+		return found, p.loader.Publish(ctx, found)
+	case held && condition == damaged:
+		return found, p.mend(ctx, order, found)
+	case held:
 		return Record{}, sdk.Errorf(sdk.CodeBusy, operation, entry.ID, "it is the %s and is not what is asked for; nothing was changed", roleOf(entry.ID, now))
 	}
 	return p.reinstall(ctx, order)
@@ -139,38 +143,51 @@ func (p *Plugin) reinstall(ctx context.Context, order Order) (Record, error) {
 	return done, nil
 }
 
-// alreadyInstalled reports whether the entry on the disk is exactly what is asked:
-// same words, same files in the root tree, nothing damaged.
-func (p *Plugin) alreadyInstalled(ctx context.Context, order Order) (Record, bool, error) {
-	tree, set, plan := order.Tree, order.Set, order.Plan
-	old, err := ReadRecord(p.volume, plan.ID)
+// condition is what there is of an entry, compared with what is asked.
+type condition int
+
+const (
+	other   condition = iota // nothing, something else, or something unknown
+	damaged                  // the same, but files of it are not what was installed
+	whole
+)
+
+// alreadyInstalled compares the entry on the disk with what is asked: same words,
+// same files in the root tree, nothing damaged.
+func (p *Plugin) alreadyInstalled(ctx context.Context, order Order) (Record, condition, error) {
+	old, err := ReadRecord(p.volume, order.Plan.ID)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrDamaged) {
-		return Record{}, false, nil
+		return p.withoutRecord(ctx, order)
 	}
 	if err != nil {
-		return Record{}, false, err
+		return Record{}, other, err
 	}
+	plan := order.Plan
 	if old.Title != plan.Title || old.Version != plan.Version || !slices.Equal(old.Arguments, plan.Arguments) ||
-		!slices.Equal(old.TrialArguments, plan.TrialArguments) || old.MadeFrom != plan.MadeFrom || len(old.Files) != len(set.Files) {
-		return Record{}, false, nil
+		!slices.Equal(old.TrialArguments, plan.TrialArguments) || old.MadeFrom != plan.MadeFrom {
+		return Record{}, other, nil
 	}
-	for i, file := range set.Files {
-		sum, err := digestSource(ctx, tree, file.Source)
-		if err != nil {
-			return Record{}, false, err
-		}
-		want := InstalledFile{file.Role, file.Source, EntryPath(plan.ID, file.Name), file.Size, sum}
-		if old.Files[i] != want {
-			return Record{}, false, nil
-		}
+	wanted, err := wantedFiles(ctx, order)
+	if err != nil || !slices.Equal(old.Files, wanted) {
+		return Record{}, other, err
 	}
 	if err := p.verifyFiles(ctx, old); err != nil {
-		if ctx.Err() != nil {
-			return Record{}, false, ctx.Err()
-		}
-		return Record{}, false, nil
+		return old, damaged, ctx.Err()
 	}
-	return old, true, nil
+	return old, whole, nil
+}
+
+// wantedFiles gives the kernel set as it will be in a record.
+func wantedFiles(ctx context.Context, order Order) ([]InstalledFile, error) {
+	var files []InstalledFile
+	for _, file := range order.Set.Files {
+		sum, err := digestSource(ctx, order.Tree, file.Source)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, InstalledFile{file.Role, file.Source, EntryPath(order.Plan.ID, file.Name), file.Size, sum})
+	}
+	return files, nil
 }
 
 func digestSource(ctx context.Context, tree *kernelset.Root, name string) (string, error) {
@@ -292,19 +309,27 @@ func (p *Plugin) copyTo(ctx context.Context, target string, source io.Reader) (s
 	return durable.Copy(ctx, path, source)
 }
 
+// writeScripts writes the loader's files of an entry.
 func (p *Plugin) writeScripts(r *Record) error {
 	scripts, err := p.loader.Scripts(*r)
 	if err != nil {
 		return err
 	}
 	for name, text := range scripts {
-		target := EntryPath(r.ID, name)
-		if err := durable.Create(p.volume.Path(target), []byte(text)); err != nil {
+		if err := durable.Create(p.volume.Path(EntryPath(r.ID, name)), []byte(text)); err != nil {
 			return err
 		}
-		sum := sha256.Sum256([]byte(text))
-		r.Scripts = append(r.Scripts, InstalledFile{Target: target, Size: uint64(len(text)), SHA256: hex.EncodeToString(sum[:])})
 	}
-	slices.SortFunc(r.Scripts, func(a, b InstalledFile) int { return strings.Compare(a.Target, b.Target) })
+	r.Scripts = scriptFilesOf(r.ID, scripts)
 	return nil
+}
+
+// scriptFilesOf gives scripts as they are in a record.
+func scriptFilesOf(id string, scripts map[string]string) []InstalledFile {
+	var files []InstalledFile
+	for _, name := range slices.Sorted(maps.Keys(scripts)) {
+		sum := sha256.Sum256([]byte(scripts[name]))
+		files = append(files, InstalledFile{Target: EntryPath(id, name), Size: uint64(len(scripts[name])), SHA256: hex.EncodeToString(sum[:])})
+	}
+	return files
 }

@@ -24,7 +24,7 @@ func (p *Plugin) Arm(ctx context.Context, id string, tries int) error {
 	case most == 0:
 		return sdk.Errorf(sdk.CodeUnsupported, operation, id, "%s, as it is set up here, cannot try an entry", p.loader.Name())
 	case tries > most:
-		return sdk.Errorf(sdk.CodeUnsupported, operation, id, "%s tries at most %d times, not %d times", p.loader.Name(), most, tries)
+		return sdk.Errorf(sdk.CodeUnsupported, operation, id, "%s can count %d of the %d tries", p.loader.Name(), most, tries)
 	}
 	if err := p.bootable(ctx, operation, id); err != nil {
 		return err
@@ -72,20 +72,36 @@ func (p *Plugin) bootable(ctx context.Context, operation, id string) error {
 	if err := p.writable(operation, id); err != nil {
 		return err
 	}
-	now, err := p.loader.Read(ctx)
+	problem, err := p.unlisted(ctx, r)
+	if err == nil && problem != "" {
+		// Others changed what makes the loader list it, or an older version of this
+		// program wrote it. Its own files are whole, so that can be mended.
+		if err = p.loader.Publish(ctx, r); err == nil {
+			problem, err = p.unlisted(ctx, r)
+		}
+	}
 	if err != nil {
 		return p.fail(operation, id, err)
 	}
-	switch {
-	case now.Problem != "":
-		return sdk.Errorf(sdk.CodeCorrupt, operation, id, "%s", now.Problem)
-	case !slices.Contains(now.Listed, id):
-		return sdk.Errorf(sdk.CodeCorrupt, operation, id, "%s does not list it; install it again", p.loader.Name())
-	}
-	if problem := p.loader.Problem(ctx, r); problem != "" {
+	if problem != "" {
 		return sdk.Errorf(sdk.CodeCorrupt, operation, id, "%s", problem)
 	}
 	return nil
+}
+
+// unlisted says why the loader does not come to an entry whose files are whole, ""
+// when it does.
+func (p *Plugin) unlisted(ctx context.Context, r Record) (string, error) {
+	now, err := p.loader.Read(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case now.Problem != "":
+		return now.Problem, nil
+	case !slices.Contains(now.Listed, r.ID):
+		return fmt.Sprintf("%s does not list it; install it again", p.loader.Name()), nil
+	}
+	return p.loader.Problem(ctx, r), nil
 }
 
 // Verify implements sdk.Boot.

@@ -1,6 +1,9 @@
 package bootdir
 
 import (
+	"context"
+	"io"
+
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/extfs"
 )
@@ -19,6 +22,9 @@ type Volume interface {
 	// Replace gives an existing or new file another content: a loader finds the old
 	// file or the new one at every instant.
 	Replace(path string, data []byte) error
+	// ReplaceFrom is the same with content that is read from somewhere. It gives
+	// its size, and its SHA-256 in lower-case hex.
+	ReplaceFrom(ctx context.Context, path string, content io.Reader) (size uint64, sum string, err error)
 	// Check says what stands in the way on this filesystem, whatever the loader.
 	Check() ([]sdk.Finding, error)
 	Close() error

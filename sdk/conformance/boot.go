@@ -21,6 +21,12 @@ type BootTarget struct {
 	// Directory is where the boot filesystem is mounted for the suite, to look at
 	// it and to damage it. It holds 48 MiB or more, of which 32 MiB or more are free.
 	Directory string
+	// Start, where it is set, lets the loader itself start once from the disk as it
+	// is, and note what it notes. It gives the id of the entry that it would boot, ""
+	// for one that is not ours, and whether with the arguments of a trial. No plugin
+	// is open meanwhile. Where there is no loader to run, the suite goes by what the
+	// plugin says of it.
+	Start func(t testing.TB) (id string, trial bool)
 }
 
 // Boot runs the suite of the boot loader contract. make gives a fresh target for
@@ -42,7 +48,9 @@ func Boot(t *testing.T, make func(t *testing.T) BootTarget) {
 		{"refuses for want of room before it writes", bootNoSpace},
 		{"stops when cancelled", bootCancelled},
 		{"arms and disarms a trial", bootArm},
+		{"counts the tries of a trial", bootCounted},
 		{"makes an entry the default", bootDefault},
+		{"mends a default that was damaged", bootMend},
 		{"removes", bootRemove},
 		{"finds a flipped bit in every file", bootVerify},
 		{"refuses to boot what is damaged", bootDamaged},

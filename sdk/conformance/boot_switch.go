@@ -34,6 +34,45 @@ func bootArm(t *testing.T, b *bootBench) {
 	b.wantSame("Arm and Disarm", files)
 }
 
+// bootCounted arms as many tries as there are, and counts them down where there is
+// a loader to run.
+func bootCounted(t *testing.T, b *bootBench) {
+	b.install(b.entry("a1", "6.1.0-9"))
+	b.install(b.entry("b2", "6.1.0-10"))
+	b.setDefault("a1")
+	for _, tries := range b.countsOfTries() {
+		if err := b.plugin.Arm(t.Context(), "b2", tries); err != nil {
+			t.Fatalf("Arm with %d tries: %v", tries, err)
+		}
+		b.wantTries("a1", "b2", tries)
+		for left := tries - 1; left >= 0 && b.target.Start != nil; left-- {
+			b.wantStart("b2", true)
+			if left == 0 {
+				b.wantTries("a1", "", 0)
+			} else {
+				b.wantTries("a1", "b2", left)
+			}
+		}
+		if b.target.Start != nil {
+			b.wantStartAfterTrial("a1")
+		}
+		if err := b.plugin.Arm(t.Context(), "b2", tries); err != nil {
+			t.Fatalf("Arm with %d tries: %v", tries, err)
+		}
+		if err := b.plugin.Disarm(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.wantStartAfterTrial("a1")
+	}
+	most := b.countsOfTries()
+	if err := b.plugin.Arm(t.Context(), "b2", most[len(most)-1]); err != nil {
+		t.Fatal(err)
+	}
+	b.setDefault("b2")
+	b.wantTries("b2", "", 0)
+	b.wantStartAfterTrial("b2")
+}
+
 func bootDefault(t *testing.T, b *bootBench) {
 	b.install(b.entry("a1", "6.1.0-9"))
 	b.install(b.entry("b2", "6.1.0-10"))

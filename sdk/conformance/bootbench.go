@@ -38,10 +38,6 @@ func newBootBench(t *testing.T, target BootTarget) *bootBench {
 func (b *bootBench) open() {
 	b.t.Helper()
 	b.plugin = b.target.New(b.t)
-	var err error
-	if b.can, err = b.plugin.Describe(b.t.Context()); err != nil {
-		b.t.Fatal(err)
-	}
 	setup := sdk.Setup{
 		Settings:         b.target.Settings,
 		CommandLine:      "root=/dev/none",
@@ -50,6 +46,10 @@ func (b *bootBench) open() {
 	}
 	if err := b.plugin.Configure(b.t.Context(), setup); err != nil {
 		b.t.Fatalf("Configure: %v", err)
+	}
+	var err error
+	if b.can, err = b.plugin.Describe(b.t.Context()); err != nil { // now of what is there
+		b.t.Fatal(err)
 	}
 }
 
@@ -170,13 +170,49 @@ func (b *bootBench) inState(id string) sdk.InstalledEntry {
 // wantChoice checks what the loader would do.
 func (b *bootBench) wantChoice(defaultID, trial string) {
 	b.t.Helper()
-	got := b.state()
 	tries := 0
 	if trial != "" {
 		tries = 1
 	}
+	b.wantTries(defaultID, trial, tries)
+}
+
+func (b *bootBench) wantTries(defaultID, trial string, tries int) {
+	b.t.Helper()
+	got := b.state()
 	if got.Default != defaultID || got.Trial != trial || got.TriesLeft != tries {
-		b.t.Errorf("default %q, trial %q, %d tries left; want default %q, trial %q", got.Default, got.Trial, got.TriesLeft, defaultID, trial)
+		b.t.Errorf("default %q, trial %q, %d tries left; want default %q, trial %q, %d", got.Default, got.Trial, got.TriesLeft, defaultID, trial, tries)
+	}
+}
+
+// countsOfTries gives what Arm is asked for: one, and where the loader counts also
+// the least and the most that every such loader counts.
+func (b *bootBench) countsOfTries() []int {
+	if b.can.Has(sdk.CapabilityCounted) {
+		return []int{1, 2, 9}
+	}
+	return []int{1}
+}
+
+// wantStart lets the loader start, without a plugin that would keep it from that.
+func (b *bootBench) wantStart(id string, trial bool) {
+	b.t.Helper()
+	closeBoot(b.t, b.plugin)
+	gotID, gotTrial := b.target.Start(b.t)
+	b.open()
+	if gotID != id || gotTrial != trial {
+		b.t.Errorf("the loader boots entry %q, for a trial: %t; want %q, %t", gotID, gotTrial, id, trial)
+	}
+}
+
+// wantStartAfterTrial expects the default twice, to see that nothing is left over.
+func (b *bootBench) wantStartAfterTrial(id string) {
+	b.t.Helper()
+	b.wantTries(id, "", 0)
+	for range 2 {
+		if b.target.Start != nil {
+			b.wantStart(id, false)
+		}
 	}
 }
 
@@ -201,6 +237,24 @@ func (b *bootBench) files(ids ...string) map[string]string {
 		}
 	}
 	return own
+}
+
+// wantSameFiles compares like wantSame, and leaves times aside.
+func (b *bootBench) wantSameFiles(call string, before map[string]string) {
+	b.t.Helper()
+	now := b.listing()
+	maps.DeleteFunc(now, func(path, _ string) bool { _, ok := before[path]; return !ok })
+	withoutTimes := func(listing map[string]string) map[string]string {
+		files := map[string]string{}
+		for path, text := range listing {
+			fields := strings.Fields(text)
+			files[path] = fields[0] + " " + fields[len(fields)-1]
+		}
+		return files
+	}
+	if diff := cmp.Diff(withoutTimes(before), withoutTimes(now)); diff != "" {
+		b.t.Errorf("%s changed other files:\n%s", call, diff)
+	}
 }
 
 // wantSame compares what is on the boot filesystem now with what was, for the paths

@@ -1,7 +1,10 @@
 package extfs
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -22,16 +25,28 @@ import (
 // A crash may leave PATH.new or PATH.old, which nothing reads and the next Replace
 // takes away.
 func (v *Volume) Replace(path string, data []byte) error {
+	_, _, err := v.ReplaceFrom(context.Background(), path, bytes.NewReader(data))
+	return err
+}
+
+// ReplaceFrom is Replace with content that is read from somewhere, and gives its
+// size and its SHA-256 in lower-case hex. A cancelled context, too, leaves the old
+// file.
+func (v *Volume) ReplaceFrom(ctx context.Context, path string, content io.Reader) (size uint64, sum string, err error) {
 	fresh, old := path+".new", path+".old"
 	for _, leftover := range []string{fresh, old} {
 		if err := os.Remove(leftover); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+			return 0, "", err
 		}
 	}
-	if err := durable.Create(fresh, data); err != nil {
+	if size, sum, err = durable.Copy(ctx, fresh, content); err != nil {
 		_ = os.Remove(fresh)
-		return err
+		return 0, "", err
 	}
+	return size, sum, v.exchange(path, fresh, old)
+}
+
+func (v *Volume) exchange(path, fresh, old string) error {
 	err := os.Link(path, old)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		_ = os.Remove(fresh)

@@ -25,8 +25,13 @@ const (
 	VariableDefault  = "tbupdate_default"  // id
 	VariablePrevious = "tbupdate_previous" // id of the default before: booted when the default's files are gone
 	VariableEntries  = "tbupdate_entries"  // ids, separated by spaces
-	VariableTrial    = "tbupdate_trial"    // id; GRUB empties it before it boots the trial
+	VariableTrial    = "tbupdate_trial"    // id; GRUB empties it before it boots the trial for the last time
+	VariableTries    = "tbupdate_tries"    // "1" to "9", how often the trial is still booted; anything else is 1
 )
+
+// MaxTries is what the include can count down from: GRUB's language has no
+// arithmetic, so it goes through the digits.
+const MaxTries = 9
 
 // MenuID is the --id of the menu entry of an installed entry. A trial's has a dot,
 // which no id has, so that the two kinds cannot collide.
@@ -42,7 +47,7 @@ func MenuID(id string, trial bool) string {
 //
 // What it relies on, tried with GRUB 2.06 (the tests run it in grub-emu):
 //   - A command whose module cannot be loaded counts as true in an "if": so the
-//     trial is taken only when the cleared variable was read back.
+//     trial is taken only when the variables were read back as they were saved.
 //   - "fallback" takes numbers only, not ids: so an entry that cannot be loaded
 //     sources another one's BootFile by itself.
 //   - An unquoted variable is split at spaces, and vanishes when it is empty.
@@ -53,14 +58,14 @@ set tbupdate_default=
 set tbupdate_previous=
 set tbupdate_entries=
 set tbupdate_trial=
-set tbupdate_once=
+set tbupdate_tries=
 
 # What stands in the environment block wins; without one, the last default does.
 if [ -s "($tbupdate_boot)/tbupdate/default.cfg" ]; then
 	source "($tbupdate_boot)/tbupdate/default.cfg"
 fi
 if [ -s "($tbupdate_boot)/tbupdate/grubenv" ]; then
-	load_env --file "($tbupdate_boot)/tbupdate/grubenv" tbupdate_default tbupdate_previous tbupdate_entries tbupdate_trial
+	load_env --file "($tbupdate_boot)/tbupdate/grubenv" tbupdate_default tbupdate_previous tbupdate_entries tbupdate_trial tbupdate_tries
 fi
 
 # Each entry's menu says at its end that GRUB took all of it: a default that names no
@@ -86,7 +91,7 @@ elif [ "$tbupdate_has_previous" = yes ]; then
 fi
 
 # Called by an entry that could not be loaded, with its id: the default, then the
-# one before, then another start, which finds no trial any more.
+# one before, then another start, which has one try less.
 function tbupdate_recover {
 	for tbupdate_id in $tbupdate_default $tbupdate_previous; do
 		if [ "$tbupdate_id" != "$1" -a -s "($tbupdate_boot)/tbupdate/$tbupdate_id/boot.cfg" ]; then
@@ -97,15 +102,24 @@ function tbupdate_recover {
 	reboot
 }
 
-# The trial is cleared before it is booted, and not booted unless that can be read
-# back from the disk: otherwise one that fails would be tried for ever.
+# The try is noted before it is begun, and not begun unless that can be read back from
+# the disk: otherwise a trial that fails would be tried for ever.
 if [ -n "$tbupdate_trial" ]; then
 	set tbupdate_once="$tbupdate_trial"
-	set tbupdate_trial=
-	if save_env --file "($tbupdate_boot)/tbupdate/grubenv" tbupdate_trial; then
+	set tbupdate_left=
+	set tbupdate_digit=
+	for tbupdate_next in 1 2 3 4 5 6 7 8 9; do
+		if [ "$tbupdate_tries" = "$tbupdate_next" ]; then set tbupdate_left="$tbupdate_digit"; fi
+		set tbupdate_digit="$tbupdate_next"
+	done
+	if [ -z "$tbupdate_left" ]; then set tbupdate_trial=; fi
+	set tbupdate_again="$tbupdate_trial"
+	set tbupdate_tries="$tbupdate_left"
+	if save_env --file "($tbupdate_boot)/tbupdate/grubenv" tbupdate_trial tbupdate_tries; then
 		set tbupdate_trial=unread
-		load_env --file "($tbupdate_boot)/tbupdate/grubenv" tbupdate_trial
-		if [ -z "$tbupdate_trial" -a "$tbupdate_has_trial" = yes ]; then
+		set tbupdate_tries=unread
+		load_env --file "($tbupdate_boot)/tbupdate/grubenv" tbupdate_trial tbupdate_tries
+		if [ "$tbupdate_trial" = "$tbupdate_again" -a "$tbupdate_tries" = "$tbupdate_left" -a "$tbupdate_has_trial" = yes ]; then
 			set default="tbupdate-$tbupdate_once.trial"
 		fi
 	fi
