@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 
@@ -23,12 +22,6 @@ func system() error {
 	}
 	if output, err := exec.Command("mount", "-a").CombinedOutput(); err != nil {
 		say(protocol.Trouble, "mount -a: %v: %s", err, output)
-	}
-	if _, err := os.Stat("/dev/vdb"); err == nil {
-		// What the lab brings along: updates.
-		if output, err := exec.Command("mount", "-t", "ext4", "-o", "ro,noload", "/dev/vdb", "/mnt").CombinedOutput(); err != nil {
-			say(protocol.Trouble, "mount /dev/vdb: %v: %s", err, output)
-		}
 	}
 	integrate(protocol.Early, "early")
 	return serve(func() { integrate(protocol.Late, "up") })

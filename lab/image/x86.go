@@ -1,0 +1,14 @@
+package image
+
+// Memory of an x86 machine in MiB: enough for the updater beside a kernel and an
+// initramfs that are unpacked.
+const x86Memory = 512
+
+// pc is the board of the x86 machines: as much processor as the emulator can do (the
+// SHA extensions make digests quicker), and code that is translated once is kept.
+var pc = []string{"-accel", "tcg,thread=multi,tb-size=256", "-machine", "pc", "-cpu", "max", "-smp", "1"}
+
+// x86Platforms are PCs.
+func x86Platforms() []Platform {
+	return []Platform{grubBIOS()}
+}
