@@ -49,6 +49,7 @@ func (p *Plugin) findKernelSet(tree *kernelset.Root) (kernelset.Set, error) {
 		for i, file := range set.Files {
 			set.Files[i].Name = namer.FileName(set.Version, file)
 		}
+		set.Files = slices.DeleteFunc(set.Files, func(f kernelset.File) bool { return f.Name == "" })
 	}
 	return set, nil
 }

@@ -74,7 +74,8 @@ type Choice struct {
 // Namer is a Loader that wants the files of a kernel set under names of its own.
 type Namer interface {
 	// FileName gives the path within the entry's directory. file.Name is what it
-	// would be: "vmlinuz", "initrd", "System.map", "config", "dtb/PATH".
+	// would be: "vmlinuz", "initrd", "System.map", "config", "dtb/PATH". "" leaves the
+	// file out, such as the device trees of a loader for which Make picks the one.
 	FileName(version string, file kernelset.File) string
 }
 
