@@ -3,6 +3,7 @@
 PREFIX   = /usr
 DESTDIR  =
 FUZZTIME = 30s
+BOOT     = 1
 # A test that waits for ever is a failure; the slowest package takes minutes.
 TESTFLAGS = -timeout 20m
 
@@ -34,7 +35,8 @@ define newline
 
 endef
 
-SCRIPTS = .ci/run demo/boot demo/run demo/trees
+SCRIPTS = .ci/run demo/boot demo/run demo/trees \
+          system/tbupdate-rc system/initramfs-tools/hooks/tbupdate system/initramfs-tools/scripts/init-top/tbupdate
 
 .DELETE_ON_ERROR:
 .PHONY: help build install demo test test-full lint bench fuzz generate deps root clean distclean
@@ -43,7 +45,8 @@ help:
 	@echo 'make build      programs into bin/, plugins into bin/plugins/; with GOARCH=arm64, or'
 	@echo '                GOARCH=arm GOARM=7, into bin/arm64 or bin/armv7'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), here $(DESTDIR)$(PREFIX)'
-	@echo 'make demo       update a Debian disk image, twice, and look at it (root)'
+	@echo 'make demo       update a Debian disk image, twice, and look at it; then boot it in a'
+	@echo '                virtual machine and update that; BOOT=0 leaves this out (root)'
 	@echo 'make test       all tests, with the race detector (root)'
 	@echo 'make test-full  the same with every variation, and every fuzz target for a while (root)'
 	@echo 'make lint       gofmt, go vet, staticcheck, shellcheck'
@@ -60,15 +63,26 @@ build:
 	$(foreach l,$(LINKS),ln -sf tbdiff $(BIN)/$l$(newline))
 
 # The updater refuses a plugin that others could write to: modes are set here and
-# do not depend on a umask.
+# do not depend on a umask. What calls the updater at boot comes along: units for
+# systemd, a script for other init systems, a hook for the initramfs.
+INITRAMFS = $(DESTDIR)$(PREFIX)/share/initramfs-tools
 install: build
-	umask 022 && install -d -m 755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins
+	umask 022 && install -d -m 755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/systemd/system-preset \
+		$(INITRAMFS)/hooks $(INITRAMFS)/scripts/init-top
+	for unit in system/*.service; do \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit#*/} && \
+		chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit#*/} || exit 1; done
+	install -m 644 system/80-tbupdate.preset $(DESTDIR)$(PREFIX)/lib/systemd/system-preset/
+	install -m 755 system/tbupdate-rc $(DESTDIR)$(PREFIX)/lib/tbupdate/
+	install -m 755 system/initramfs-tools/hooks/tbupdate $(INITRAMFS)/hooks/
+	install -m 755 system/initramfs-tools/scripts/init-top/tbupdate $(INITRAMFS)/scripts/init-top/
 	install -m 755 $(PROGRAMS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin/
 	$(foreach p,$(PLUGINS),install -m 755 $(BIN)/plugins/$(call plugin-name,$p) $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins/$(newline))
 	$(foreach l,$(LINKS),ln -sf tbdiff $(DESTDIR)$(PREFIX)/bin/$l$(newline))
 
 demo: root deps build
-	@demo/run
+	@BOOT=$(BOOT) demo/run
 
 test: root deps
 	go test -race $(TESTFLAGS) ./...
