@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -69,6 +70,7 @@ stream, which nobody has signed, needs --allow-unsigned.`,
 	command.Flags().BoolVar(&noReboot, "no-reboot", false, "leave the reboot to the operator")
 	command.Flags().BoolVar(&options.DryRun, "dry-run", false, "check the machine and the whole payload, and change nothing")
 	command.Flags().BoolVar(&options.AllowUnsigned, "allow-unsigned", false, "accept a bare tbdiff stream")
+	command.Flags().BoolVar(&options.Force, "force", false, "install what is known to have failed on this machine")
 	command.Flags().StringVar(&options.Version, "version", "", "`VERSION` that a bare stream leads to (default: from the new os-release)")
 	command.Flags().StringVar(&options.Origin, "origin", "", "`DIGEST` that the current tree must have for a bare stream")
 	command.Flags().StringVar(&options.Result, "result", "", "`DIGEST` that the new tree must have")
@@ -131,6 +133,30 @@ func (p *program) historyCommand() *cobra.Command {
 			}
 			return p.printHistory(events)
 		})
+}
+
+func (p *program) evidenceCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "evidence [GENERATION [FILE]]",
+		Short: "Show what was kept of a failed generation: the list of files, or one of them",
+		Args:  usage(cobra.MaximumNArgs(2)),
+		RunE: func(c *cobra.Command, arguments []string) error {
+			return p.withMachine(c.Context(), func(ctx context.Context, m *update.Machine, _ *config.Config) error {
+				if len(arguments) == 2 {
+					content, err := m.EvidenceFile(ctx, generation.ID(arguments[0]), arguments[1])
+					if err != nil {
+						return err
+					}
+					return p.printEvidenceFile(arguments[1], content)
+				}
+				kept, err := m.Evidence(ctx, generation.ID(strings.Join(arguments, "")))
+				if err != nil {
+					return err
+				}
+				return p.printEvidence(kept)
+			})
+		},
+	}
 }
 
 func (p *program) checkCommand() *cobra.Command {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +37,10 @@ type crashCase struct {
 	// goesOn is true for what a signal or a failing plugin must not undo: it ends,
 	// now or in recover.
 	goesOn bool
+	// exit is the exit code of an operation that does what it should.
+	exit int
+	// noted is true for what changes nothing but the updater's own notes.
+	noted bool
 }
 
 // outcome is what a machine boots, and what it is like after recover.
@@ -109,11 +114,45 @@ var crashCases = []crashCase{
 			m.powerOn()
 		},
 		command:  []string{"recover"},
-		steps:    []string{"fall-back/disarm", "fall-back/previous", "fall-back/current", "fall-back/root", "fall-back/park", "fall-back/set-default"},
+		steps:    []string{"judge/evidence", "fall-back/disarm", "fall-back/previous", "fall-back/current", "fall-back/root", "fall-back/park", "fall-back/set-default"},
 		switches: "fall-back/disarm",
 		before:   outcome{boots: "1.0", root: "1.0"},
 		after:    outcome{boots: "1.0", root: "1.0"},
 		goesOn:   true,
+	},
+	{
+		name: "a trial comes up",
+		prepare: func(m *testMachine) {
+			m.tbupdate("init")
+			m.powerOn()
+			m.tbupdate("apply", "--allow-unsigned", "update")
+			m.powerOn()
+		},
+		command:  []string{"recover"},
+		steps:    []string{"judge/boot"},
+		switches: "judge/boot",
+		before:   outcome{boots: "1.0", root: "1.0"},
+		after:    outcome{boots: "1.0", root: "1.0"},
+		goesOn:   true,
+		noted:    true,
+	},
+	{
+		name: "a trial fails its checks",
+		prepare: func(m *testMachine) {
+			m.tbupdate("init")
+			m.powerOn()
+			m.tbupdate("apply", "--allow-unsigned", "update")
+			m.powerOn()
+			m.write(m.work+"/config.toml", m.config()+"[update]\nhealth = \""+m.systems+"/health.d\"\n")
+		},
+		command:  []string{"confirm", "--check"},
+		steps:    []string{"judge/record", "judge/evidence"},
+		switches: "judge/record",
+		before:   outcome{boots: "1.0", root: "1.0"},
+		after:    outcome{boots: "1.0", root: "1.0"},
+		goesOn:   true,
+		exit:     exitFailed,
+		noted:    true,
 	},
 	{
 		name: "collect",
@@ -157,7 +196,7 @@ var crashCases = []crashCase{
 // nothing, and the next update goes through.
 func TestKilledAtEveryStep(t *testing.T) {
 	forEachOperation(t, func(t *testing.T, c crashCase, base *testMachine) {
-		seen := base.discoverSteps(t, c.command)
+		seen := base.discoverSteps(t, c)
 		if diff := cmp.Diff(c.steps, seen); diff != "" {
 			t.Fatalf("the steps of the operation are not those of the table (-table +operation):\n%s", diff)
 		}
@@ -175,6 +214,12 @@ func makeSystems(t *testing.T) string {
 	systems := t.TempDir()
 	makeSystem(t, systems+"/v1", "1.0", "6.1.0-1")
 	makeSystem(t, systems+"/v2", "2.0", "6.1.0-2")
+	for name, verdict := range map[string]string{"health.d/10-well": "exit 0", "health.d/20-ill": "echo it is ill; exit 1"} {
+		path := filepath.Join(systems, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("#!/bin/sh\n"+verdict+"\n"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := writeDelta(systems+"/update", systems+"/v1", systems+"/v2"); err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +297,7 @@ func (m *testMachine) clone(t *testing.T) *testMachine {
 }
 
 // discoverSteps runs the operation on a copy and lists the steps that it takes.
-func (m *testMachine) discoverSteps(t *testing.T, command []string) []string {
+func (m *testMachine) discoverSteps(t *testing.T, operation crashCase) []string {
 	t.Helper()
 	var steps []string
 	r := m.clone(t).runHere(t.Context(), func(p *program) {
@@ -261,9 +306,9 @@ func (m *testMachine) discoverSteps(t *testing.T, command []string) []string {
 				steps = append(steps, string(kind)+"/"+string(step))
 			}
 		}
-	}, command...)
-	if r.code != exitDone {
-		t.Fatalf("exit code %d\n%s", r.code, r.stderr)
+	}, operation.command...)
+	if r.code != operation.exit {
+		t.Fatalf("exit code %d, want %d\n%s", r.code, operation.exit, r.stderr)
 	}
 	return steps
 }
@@ -396,7 +441,8 @@ func (m *testMachine) checkNextUpdate(want outcome) {
 	if want.root != "1.0" {
 		return
 	}
-	m.tbupdate("apply", "--allow-unsigned", "update")
+	// What fell back is known to have failed.
+	m.tbupdate("apply", "--force", "--allow-unsigned", "update")
 	m.powerOn()
 	m.tbupdate("confirm")
 	if !strings.Contains(m.layout(), "snapshots/root 2.0 rw default\n") {

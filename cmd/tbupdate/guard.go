@@ -146,7 +146,7 @@ func (p *program) expire(ctx context.Context, id string, limit time.Duration) gu
 	go func() {
 		var a answer
 		a.err = p.withMachine(limited, func(ctx context.Context, m *update.Machine, _ *config.Config) (err error) {
-			a.boot, err = m.FailTrial(ctx, reason)
+			a.boot, err = m.FailTrial(ctx, reason, nil)
 			return err
 		})
 		answered <- a

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -105,6 +106,18 @@ type judgement struct {
 	health.Report
 }
 
+// findings are the files that are kept of a failed judgement.
+func (j judgement) findings() map[string][]byte {
+	if len(j.Checks) == 0 {
+		return nil
+	}
+	document, err := json.MarshalIndent(j.Report, "", "  ")
+	if err != nil {
+		return nil
+	}
+	return map[string][]byte{"health.json": document, "health.txt": []byte(j.Text())}
+}
+
 // trialBoot asks what this boot is, and gives the machine without its plugins.
 func (p *program) trialBoot(ctx context.Context) (boot *update.TrialBoot, machine *update.Machine, settings *config.Config, err error) {
 	err = p.withMachine(ctx, func(ctx context.Context, m *update.Machine, c *config.Config) error {
@@ -139,10 +152,11 @@ func (p *program) accept(ctx context.Context, verdict judgement) error {
 // reject records why a trial is given up, and reboots. What cannot be recorded is no
 // reason to go on with a system that is known to be broken.
 func (p *program) reject(ctx context.Context, verdict judgement, noReboot bool) error {
+	ctx = context.WithoutCancel(ctx) // a signal does not save what has failed
 	var boot *update.TrialBoot
 	live := p.flags.commandLine == ""
 	err := p.withMachine(ctx, func(ctx context.Context, m *update.Machine, _ *config.Config) (err error) {
-		boot, err = m.FailTrial(ctx, verdict.Reason)
+		boot, err = m.FailTrial(ctx, verdict.Reason, verdict.findings())
 		return err
 	})
 	if boot != nil && boot.Generation == nil {

@@ -179,7 +179,7 @@ func TestRunningMachine(t *testing.T) {
 	m.expect("idle", "1.0", "1.0")
 
 	// Again, and it works.
-	m.do(0, "apply", "--allow-unsigned", "--no-reboot", "/run/test/update")
+	m.do(0, "apply", "--force", "--allow-unsigned", "--no-reboot", "/run/test/update")
 	m.reboot()
 	m.do(0, "recover")
 	m.expect("trial", "2.0", "1.0")

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/trebuchet-update/tbupdate/core/config"
+	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/pluginhost"
 	"github.com/trebuchet-update/tbupdate/core/update"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -110,6 +111,7 @@ func (p *program) describeMachine(settings *config.Config) (*update.Machine, err
 		Policy: update.Policy{
 			Tries: settings.Update.Tries, Keep: settings.Update.Keep,
 			Arguments: settings.Boot.Arguments, TrialArguments: settings.Boot.TrialArguments,
+			Evidence: settings.Health.Evidence,
 		},
 	}
 	if p.flags.commandLine == "" {
@@ -118,6 +120,7 @@ func (p *program) describeMachine(settings *config.Config) (*update.Machine, err
 			return nil, fmt.Errorf("cannot tell this boot from others: %w", err)
 		}
 		machine.BootID = strings.TrimSpace(string(id))
+		machine.Sources = update.Sources{KernelLog: "/dev/kmsg", Journal: true, Crashes: evidence.CrashDirectories}
 	}
 	return machine, nil
 }

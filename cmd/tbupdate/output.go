@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/core/update"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -186,9 +188,45 @@ func (p *program) printHistory(events []generation.Event) error {
 	return p.table(func(w *tabwriter.Writer) {
 		fmt.Fprintln(w, "TIME\tWHAT\tRESULT\tGENERATION\tVERSION\tREASON")
 		for _, e := range events {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Local().Format(timeLayout), e.Kind, e.Result, e.Generation, e.Version, e.Reason)
+			reason := e.Reason
+			if e.Evidence != "" {
+				reason += fmt.Sprintf(" [tbupdate evidence %.8s]", e.Generation)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Local().Format(timeLayout), e.Kind, e.Result, e.Generation, e.Version, reason)
 		}
 	})
+}
+
+func (p *program) printEvidence(kept *update.Evidence) error {
+	if p.flags.json {
+		files := kept.Files
+		if files == nil {
+			files = []evidence.File{}
+		}
+		return p.printJSON(map[string]any{"generation": kept.Generation.ID, "version": kept.Generation.Version,
+			"reason": kept.Generation.Reason, "files": files})
+	}
+	if len(kept.Files) == 0 {
+		p.say("No evidence is kept.")
+		return nil
+	}
+	p.say("Generation %s (%s): %s", kept.Generation.ID, kept.Generation.Version, cmp.Or(kept.Generation.Reason, string(kept.Generation.State)))
+	return p.table(func(w *tabwriter.Writer) {
+		fmt.Fprintln(w, "FILE\tBYTES")
+		for _, file := range kept.Files {
+			fmt.Fprintf(w, "%s\t%d\n", file.Name, file.Size)
+		}
+	})
+}
+
+func (p *program) printEvidenceFile(name string, content []byte) error {
+	if p.flags.json {
+		return p.printJSON(map[string]any{"name": name, "content": strings.ToValidUTF8(string(content), "?")})
+	}
+	if _, err := p.stdout.Write(content); err != nil {
+		return outputError{err}
+	}
+	return nil
 }
 
 func (p *program) printCheck(findings []sdk.Finding) error {

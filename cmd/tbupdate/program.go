@@ -82,7 +82,7 @@ func (p *program) rootCommand() *cobra.Command {
 	all.BoolVarP(&p.flags.verbose, "verbose", "v", false, "print what the plugins log, too")
 	root.MarkFlagsMutuallyExclusive("quiet", "verbose")
 	root.AddCommand(p.initCommand(), p.applyCommand(), p.statusCommand(), p.confirmCommand(), p.rollbackCommand(),
-		p.recoverCommand(), p.guardCommand(), p.healthCommand(), p.historyCommand(), p.checkCommand(), p.collectCommand(), p.pluginsCommand())
+		p.recoverCommand(), p.guardCommand(), p.healthCommand(), p.historyCommand(), p.evidenceCommand(), p.checkCommand(), p.collectCommand(), p.pluginsCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

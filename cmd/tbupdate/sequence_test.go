@@ -105,7 +105,7 @@ func TestManyUpdates(t *testing.T) {
 			m.powerOn()
 			runs := "1.0"
 			apply := func(version string) {
-				m.tbupdate("apply", "--allow-unsigned", delta(runs, version))
+				m.tbupdate("apply", "--force", "--allow-unsigned", delta(runs, version))
 				m.checkInstalled(keep + 1) // what is kept, and the trial's way back
 			}
 			for v := 2; v <= versions; v++ {

@@ -39,11 +39,18 @@ type Generation struct {
 	State   State  `json:"state"`
 	// Reason says why it failed; "" otherwise.
 	Reason string `json:"reason,omitempty"`
+	// FailedAt is when that was found out; zero otherwise.
+	FailedAt time.Time `json:"failed_at,omitzero"`
+	// Overruled is true for a failed one whose content was confirmed later: it is no
+	// reason to refuse that content any more.
+	Overruled bool `json:"overruled,omitempty"`
 
 	// Tree is the digest of its pristine tree ("sha256:…").
 	Tree string `json:"tree"`
 	// Kernel is the release of its kernel set, as uname -r says it.
 	Kernel string `json:"kernel"`
+	// Payload is the digest of what it was made from ("sha256:…"); "" for init.
+	Payload string `json:"payload,omitempty"`
 	// Source is what it was made from, for people: a file name, an address, or
 	// "init".
 	Source string `json:"source"`
@@ -119,6 +126,8 @@ type TrialRun struct {
 	BootID string `json:"boot_id,omitempty"`
 	// Before is what the roles return to when the trial fails.
 	Before Roles `json:"before"`
+	// Crashes marks what earlier crashes had left when it was armed.
+	Crashes []string `json:"crashes,omitempty"`
 	// Boots are those of its boots that came far enough to be recorded, oldest
 	// first. One that never did is not among them.
 	Boots []TrialBoot `json:"boots,omitempty"`
@@ -156,6 +165,8 @@ const (
 	FallBack OperationKind = "fall-back" // a trial failed or was given up
 	Collect  OperationKind = "collect"
 	Repair   OperationKind = "repair" // something else moved the names of the layout
+	// Judge is the kind of notes about a trial; it is never in flight.
+	Judge OperationKind = "judge"
 )
 
 // Operation is the record of a change in flight. It is written before the first

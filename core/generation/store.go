@@ -170,6 +170,10 @@ type Event struct {
 	Result string `json:"result"`
 	// Reason says why, for people; "" when there is nothing to explain.
 	Reason string `json:"reason,omitempty"`
+	// Evidence is the directory with what was kept of a failed generation, relative
+	// to the volume's state directory; "" when there is none. It may have been
+	// removed since.
+	Evidence string `json:"evidence,omitempty"`
 }
 
 // Results of an Event.

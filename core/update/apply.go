@@ -2,13 +2,16 @@ package update
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"strings"
 	"time"
 
+	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/source"
@@ -21,6 +24,8 @@ import (
 type ApplyOptions struct {
 	// AllowUnsigned accepts a bare tbdiff stream, which nobody has signed.
 	AllowUnsigned bool
+	// Force installs what is known to have failed on this machine.
+	Force bool
 	// DryRun checks all that can be checked without changing anything.
 	DryRun bool
 	// Version names the new version; "" takes it from the new tree's os-release.
@@ -55,7 +60,7 @@ func (m *Machine) Apply(ctx context.Context, payload *source.Source, options App
 	if err := s.prepareApply(ctx, payload, options); err != nil {
 		return nil, explain(fmt.Errorf("cannot apply %s: %w", payload.Name, err), nothingChanged)
 	}
-	reader := &countingReader{reader: payload, total: payload.Size, report: m.Reporter.Progress}
+	reader := &countingReader{reader: payload, total: payload.Size, report: m.Reporter.Progress, hash: sha256.New()}
 	if options.DryRun {
 		if err := drain(tbdiff.NewReader(reader)); err != nil {
 			return nil, explain(fmt.Errorf("cannot apply %s: %w", payload.Name, err), nothingChanged)
@@ -76,6 +81,9 @@ func (s *session) prepareApply(ctx context.Context, payload *source.Source, opti
 	if err := s.checkIdle(ctx); err != nil {
 		return err
 	}
+	if err := s.checkKnownAhead(ctx, payload, options); err != nil {
+		return err
+	}
 	if options.DryRun {
 		return s.checkReady(ctx, payload, options)
 	}
@@ -93,7 +101,7 @@ func (s *session) prepareApply(ctx context.Context, payload *source.Source, opti
 }
 
 // apply runs the operation, and undoes it when it fails.
-func (s *session) apply(ctx context.Context, name string, payload io.Reader, options ApplyOptions) (generation.Generation, error) {
+func (s *session) apply(ctx context.Context, name string, payload *countingReader, options ApplyOptions) (generation.Generation, error) {
 	id := generation.NewID()
 	err := s.startOperation(generation.Operation{
 		Kind:   generation.Apply,
@@ -131,7 +139,7 @@ func (s *session) apply(ctx context.Context, name string, payload io.Reader, opt
 }
 
 // build makes the new generation: its trees and its kernel set.
-func (s *session) build(ctx context.Context, payload io.Reader, options ApplyOptions) error {
+func (s *session) build(ctx context.Context, payload *countingReader, options ApplyOptions) error {
 	g := &s.journal.Operation.Generation
 	var work sdk.Subvolume
 	return s.take(ctx, []planned{
@@ -144,7 +152,14 @@ func (s *session) build(ctx context.Context, payload io.Reader, options ApplyOpt
 			work, err = s.FS.Snapshot(ctx, current.Identity, generation.NewName, false)
 			return err
 		}},
-		{stepDeploy, func(ctx context.Context) error { return deploy(ctx, work.Path, payload) }},
+		{stepDeploy, func(ctx context.Context) error {
+			if err := deploy(ctx, work.Path, payload); err != nil {
+				return err
+			}
+			// The reader of the format made sure that nothing follows its end.
+			g.Payload = source.DigestText(payload.hash.Sum(nil))
+			return s.checkKnown(options, "", g.Payload, "")
+		}},
 		{stepSeal, func(ctx context.Context) error { return s.seal(ctx, work, options) }},
 		{stepName, func(ctx context.Context) error {
 			g.Pristine = work.Identity
@@ -196,6 +211,9 @@ func (s *session) seal(ctx context.Context, work sdk.Subvolume, options ApplyOpt
 			return err
 		}
 	}
+	if err := s.checkKnown(options, g.Tree, "", g.Version); err != nil {
+		return err
+	}
 	return s.FS.Seal(ctx, work.Identity)
 }
 
@@ -239,6 +257,7 @@ func (s *session) arm(ctx context.Context) error {
 	op := s.journal.Operation
 	s.journal.Trial = &generation.TrialRun{
 		ID: op.Generation.ID, Tries: s.Policy.Tries, ArmedAt: s.Now().UTC(), BootID: s.BootID, Before: op.Before,
+		Crashes: evidence.Crashes(s.Sources.Crashes),
 	}
 	s.journal.Put(op.Generation)
 	return s.step(ctx, stepArm, func(ctx context.Context) error {
@@ -258,7 +277,7 @@ func (s *session) finishApply(ctx context.Context) error {
 }
 
 // versionOf gives the version that a tree states in its os-release (os-release(5)):
-// IMAGE_VERSION, else VERSION_ID, else "unknown".
+// IMAGE_VERSION, else VERSION_ID, else unknownVersion.
 func versionOf(path string) (string, error) {
 	for _, name := range []string{"etc/os-release", "usr/lib/os-release"} {
 		content, err := readInTree(path, name)
@@ -279,7 +298,7 @@ func versionOf(path string) (string, error) {
 			}
 		}
 	}
-	return "unknown", nil
+	return unknownVersion, nil
 }
 
 // drain reads a stream to its end and forgets it.
@@ -299,11 +318,13 @@ type countingReader struct {
 	read   int64
 	total  int64
 	report func(read, total int64)
+	hash   hash.Hash
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.reader.Read(p)
 	c.read += int64(n)
+	c.hash.Write(p[:n])
 	c.report(c.read, c.total)
 	return n, err
 }

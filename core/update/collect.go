@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -88,6 +89,48 @@ func (s *session) collect(ctx context.Context, failed failedPolicy) error {
 		if err := s.collectOne(ctx, *s.journal.Find(id)); err != nil {
 			return err
 		}
+	}
+	return s.pruneFailed()
+}
+
+// How much is remembered of what failed.
+const (
+	keptRecords  = 16 // failed generations in the journal: their content is refused
+	keptEvidence = 3  // failed generations with evidence
+)
+
+// pruneFailed forgets failed generations beyond the latest, and removes their evidence.
+// The record goes first, in one write: a crash leaves evidence of nobody, which goes
+// the next time.
+func (s *session) pruneFailed() error {
+	var kept []string
+	if s.journal.Trial != nil {
+		kept = append(kept, string(s.journal.Trial.ID))
+	}
+	var forgotten []generation.ID
+	failed := 0
+	for _, g := range slices.Backward(s.journal.Generations) {
+		if g.State != generation.Failed {
+			continue
+		}
+		failed++
+		if failed <= keptEvidence {
+			kept = append(kept, string(g.ID))
+		}
+		if failed > keptRecords && g.Pristine == "" && g.Root == "" {
+			forgotten = append(forgotten, g.ID)
+		}
+	}
+	if len(forgotten) > 0 {
+		for _, id := range forgotten {
+			s.forget(id)
+		}
+		if err := s.save(); err != nil {
+			return err
+		}
+	}
+	if err := s.evidence.Prune(kept); err != nil {
+		s.Reporter.Message(err.Error()) // it is in nobody's way
 	}
 	return nil
 }

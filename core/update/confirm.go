@@ -61,6 +61,7 @@ func (s *session) finishConfirm(ctx context.Context) error {
 	op.Generation.State = generation.Good
 	op.Generation.ConfirmedAt = s.Now().UTC()
 	s.journal.Put(op.Generation)
+	s.overrule(op.Generation)
 	s.journal.Default = op.Generation.ID
 	s.journal.Trial = nil
 	return s.finish(ctx, generation.ResultDone, "")

@@ -21,8 +21,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
+	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
@@ -43,8 +45,19 @@ type Machine struct {
 	// system was booted from.
 	BootID string
 
+	// Sources say where evidence of a trial that fails is to be had.
+	Sources Sources
+
 	Reporter Reporter
 	Now      func() time.Time
+}
+
+// Sources are where evidence of failed trials comes from. The zero value has none:
+// that is right for disks that the running system was not booted from.
+type Sources struct {
+	KernelLog string   // the kernel's log, "/dev/kmsg"
+	Journal   bool     // whether journalctl speaks of this machine
+	Crashes   []string // directories, as package evidence lists them
 }
 
 // Live reports whether the disks are those that the running system was booted
@@ -60,6 +73,9 @@ type Policy struct {
 	Arguments *string
 	// TrialArguments are added for a trial boot only.
 	TrialArguments string
+	// Evidence bounds each file that is kept of a failed trial, in bytes; 0 keeps
+	// none.
+	Evidence int64
 }
 
 // Reporter is told what happens, as it happens.
@@ -87,9 +103,10 @@ const (
 // session is the journal, opened for one command.
 type session struct {
 	*Machine
-	store   *generation.Store
-	journal *generation.Journal
-	lock    *generation.Lock
+	store    *generation.Store
+	evidence *evidence.Store
+	journal  *generation.Journal
+	lock     *generation.Lock
 }
 
 // open reads the journal without the right to change anything.
@@ -106,7 +123,8 @@ func (m *Machine) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, &Error{Class: Unclear, Err: err, State: journalDamaged}
 	}
-	return &session{Machine: m, store: store, journal: journal}, nil
+	kept := evidence.NewStore(filepath.Join(directory, evidenceDirectory), m.Policy.Evidence)
+	return &session{Machine: m, store: store, evidence: kept, journal: journal}, nil
 }
 
 // errNotTakenIn says that there was no init yet.
@@ -191,9 +209,13 @@ func (s *session) booted(ctx context.Context) (*generation.Generation, sdk.Subvo
 // record adds an event to the history. A history that cannot be written is
 // reported and stops nothing.
 func (s *session) record(kind generation.OperationKind, g generation.Generation, result, reason string) {
-	err := s.store.AppendEvent(generation.Event{
+	event := generation.Event{
 		Time: s.Now().UTC(), Kind: kind, Generation: g.ID, Version: g.Version, Result: result, Reason: reason,
-	})
+	}
+	if files, err := s.evidence.List(string(g.ID)); err == nil && len(files) > 0 {
+		event.Evidence = evidenceDirectory + "/" + string(g.ID)
+	}
+	err := s.store.AppendEvent(event)
 	if err != nil {
 		s.Reporter.Message(err.Error())
 	}

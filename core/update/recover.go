@@ -167,22 +167,26 @@ func (s *session) judge(ctx context.Context, r *Recovered) error {
 	}
 	if booted != nil && booted.ID == trial.ID {
 		r.OnTrial = booted
-		if err := s.recordBoot(); err != nil {
-			// It is for people: a journal that cannot be written is no reason to
-			// give the trial up.
-			s.Reporter.Message(err.Error())
+		if trial.Boot(s.BootID) != nil {
+			return nil
 		}
+		s.note(stepBoot, func() {
+			if err := s.recordBoot(); err != nil {
+				// It is for people: a journal that cannot be written is no reason to
+				// give the trial up.
+				s.Reporter.Message(err.Error())
+			}
+		})
+		s.keepCrashes() // of the try before this one: the next crash may need the room
 		return nil
 	}
 	state, err := s.Boot.State(ctx)
 	if err != nil {
 		return err
 	}
-	reason := fmt.Sprintf("the boot loader came back to %s: the trial boot did not succeed", describeBoot(booted, subvolume))
-	if state.Trial == string(trial.ID) {
-		reason = fmt.Sprintf("%s was booted while the trial was still armed: the boot loader did not try it", describeBoot(booted, subvolume))
-	}
-	if err := s.fallBack(ctx, reason); err != nil {
+	s.note(stepEvidence, func() { s.keepFailedBoots(ctx) })
+	reason := s.reasonOfFailure(describeBoot(booted, subvolume), state)
+	if err := s.fallBack(ctx, reason, false); err != nil {
 		return err
 	}
 	r.Actions = append(r.Actions, fmt.Sprintf("Generation %s was rolled back and is marked failed: %s.", trial.ID, reason))

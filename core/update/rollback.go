@@ -69,7 +69,13 @@ func (s *session) giveUpTrial(ctx context.Context, id generation.ID) (*RolledBac
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := s.fallBack(ctx, byOperator); err != nil {
+	state, err := s.Boot.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// What was never tried has not failed: it may be applied again.
+	untried := state.Trial == string(trial.ID) && state.TriesLeft == trial.Tries && len(trial.Boots) == 0
+	if err := s.fallBack(ctx, byOperator, untried); err != nil {
 		return nil, err
 	}
 	return &RolledBack{To: *s.journal.Find(trial.Before.Root), GivenUp: s.journal.Find(trial.ID)}, nil
@@ -77,10 +83,12 @@ func (s *session) giveUpTrial(ctx context.Context, id generation.ID) (*RolledBac
 
 // fallBack takes a trial back: the boot loader's default was never another than
 // the old pair, so only the trial and the names have to return.
-func (s *session) fallBack(ctx context.Context, reason string) error {
+func (s *session) fallBack(ctx context.Context, reason string, untried bool) error {
 	trial := s.journal.Trial
+	g := *s.journal.Find(trial.ID)
+	g.Overruled = untried
 	err := s.startOperation(generation.Operation{
-		Kind: generation.FallBack, Generation: *s.journal.Find(trial.ID), Before: s.journal.Roles, After: trial.Before, Reason: reason,
+		Kind: generation.FallBack, Generation: g, Before: s.journal.Roles, After: trial.Before, Reason: reason,
 	})
 	if err != nil {
 		return err
@@ -106,6 +114,7 @@ func (s *session) finishFallBack(ctx context.Context) error {
 	}
 	op.Generation.State = generation.Failed
 	op.Generation.Reason = op.Reason
+	op.Generation.FailedAt = s.Now().UTC()
 	s.journal.Put(op.Generation)
 	s.journal.Trial = nil
 	s.journal.Roles = op.After

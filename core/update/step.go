@@ -33,6 +33,9 @@ const (
 	stepDisarm     Step = "disarm"      // take a trial back
 	stepUnstage    Step = "unstage"     // remove the kernel set
 	stepRemove     Step = "remove"      // remove the trees
+	stepBoot       Step = "boot"        // note that a trial has come up
+	stepRecord     Step = "record"      // note why a boot of a trial is given up
+	stepEvidence   Step = "evidence"    // keep what says why
 )
 
 // startOperation records that an operation begins. Nothing was done before, so a
@@ -78,6 +81,16 @@ func (s *session) step(ctx context.Context, step Step, act func(context.Context)
 	}
 	s.Reporter.Step(op.Kind, step, Recorded)
 	return nil
+}
+
+// note does what changes nothing but the updater's own notes, outside of an operation:
+// one write of the journal, or files that are whole or not there. There is nothing to
+// undo or to finish, so no intent is recorded.
+func (s *session) note(step Step, act func()) {
+	s.Reporter.Step(generation.Judge, step, Intended)
+	act()
+	s.Reporter.Step(generation.Judge, step, Acted)
+	s.Reporter.Step(generation.Judge, step, Recorded)
 }
 
 // planned is a step and what it does.
@@ -154,6 +167,9 @@ func (s Step) Describe() string {
 		stepDisarm:     "taking the trial back",
 		stepUnstage:    "removing the kernel",
 		stepRemove:     "removing the trees",
+		stepBoot:       "noting that the trial has come up",
+		stepRecord:     "noting why the trial is given up",
+		stepEvidence:   "keeping what says why",
 	}[s]; ok {
 		return text
 	}

@@ -72,6 +72,16 @@ func (s *session) recordBoot() error {
 	return s.save()
 }
 
+// recordFailure notes why the running boot is given up, in one write.
+func (s *session) recordFailure(reason string) error {
+	trial := s.journal.Trial
+	if trial.Boot(s.BootID) == nil {
+		trial.Boots = append(trial.Boots, generation.TrialBoot{BootID: s.BootID, At: s.Now().UTC()})
+	}
+	trial.Boot(s.BootID).Failed = reason
+	return s.save()
+}
+
 // lockAttempts and lockPause bound how long FailTrial waits for a command that
 // changes the machine at the same moment.
 const (
@@ -85,26 +95,27 @@ const (
 // trial as it is now: with no Generation when nothing is on trial any more (it was
 // confirmed meanwhile), and then there is no reason to reboot. A boot that was given
 // up before keeps its first reason.
-func (m *Machine) FailTrial(ctx context.Context, reason string) (*TrialBoot, error) {
+//
+// findings are files to keep with it, by name.
+func (m *Machine) FailTrial(ctx context.Context, reason string, findings map[string][]byte) (*TrialBoot, error) {
 	s, err := m.beginPatiently(ctx)
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
 	defer s.end()
+	ctx = context.WithoutCancel(ctx) // a signal does not save what has failed
 	found, err := s.trialBoot(ctx)
 	if err != nil || found.Generation == nil || found.Failed != "" {
 		return found, err
 	}
 	// The reason comes first: power may go before anything else is kept, and then it
 	// is what history has to say.
-	if err := s.recordBoot(); err != nil {
-		return nil, explain(err, nothingChanged)
-	}
-	s.journal.Trial.Boot(s.BootID).Failed = reason
-	if err := s.save(); err != nil {
+	s.note(stepRecord, func() { err = s.recordFailure(reason) })
+	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
 	found.Failed = reason
+	s.note(stepEvidence, func() { s.keepRunning(ctx, findings) })
 	return found, nil
 }
 
