@@ -92,6 +92,9 @@ func copyBase(ctx context.Context, unpacked, to string) error {
 			return err
 		}
 	}
+	if err := shortenDatabase(filepath.Join(to, "usr/share/flash-kernel/db/all.db")); err != nil {
+		return err
+	}
 	if err := copyPrograms(unpacked, to); err != nil {
 		return err
 	}
