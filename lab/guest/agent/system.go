@@ -1,9 +1,8 @@
 package main
 
 import (
-	"fmt"
+	"os"
 	"os/exec"
-	"strings"
 
 	"github.com/trebuchet-update/tbupdate/lab/guest/protocol"
 )
@@ -30,14 +29,12 @@ func system() error {
 // integration is the boot integration for machines without systemd.
 const integration = "/usr/lib/tbupdate/tbupdate-rc"
 
-// integrate runs a half of the boot integration, its output on the console.
+// integrate runs a half of the boot integration. It prints on the console, as under any
+// init: what it leaves in the background keeps its standard output open.
 func integrate(what, half string) {
 	command := exec.Command(integration, half)
-	output, err := command.CombinedOutput()
-	for line := range strings.Lines(string(output)) {
-		fmt.Printf("tbupdate-rc %s: %s\n", half, strings.TrimRight(line, "\n"))
-	}
-	if command.ProcessState == nil {
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	if err := command.Run(); command.ProcessState == nil {
 		say(protocol.Trouble, "cannot run %s: %v", integration, err)
 		return
 	}

@@ -1,0 +1,5 @@
+//go:build !full
+
+package scenario_test
+
+const defaultSet = "ci"
