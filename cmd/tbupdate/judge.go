@@ -55,7 +55,10 @@ func (p *program) confirm(ctx context.Context) error {
 // settle tells the guard of this boot that nothing is on trial any more. A guard that
 // is not told asks the journal when its time is up.
 func (p *program) settle(m *update.Machine) {
-	id, _ := update.IsTrialBoot(m.CommandLine)
+	id, trial := update.IsTrialBoot(m.CommandLine)
+	if !trial {
+		return
+	}
 	if err := board.Post(string(id), guard.Settled); err != nil {
 		m.Reporter.Message(err.Error())
 	}

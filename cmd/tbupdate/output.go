@@ -138,6 +138,9 @@ func (p *program) printStatus(status *update.Status) error {
 	if status.Trial != "" {
 		p.say("Trial      %s", named(status, status.Trial)+tries(status))
 	}
+	if status.TrialFailed != "" {
+		p.say("           was given up: %s", status.TrialFailed)
+	}
 	if status.InFlight != nil {
 		p.say("In flight  %s of %s, at the step %q", status.InFlight.Kind, status.InFlight.Generation.ID, status.InFlight.Step)
 	}
@@ -175,7 +178,7 @@ func tries(status *update.Status) string {
 	if status.TriesLeft == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", armed for %d more boot(s)", status.TriesLeft)
+	return fmt.Sprintf(", armed for %d more boot(s) of %d", status.TriesLeft, status.Tries)
 }
 
 func (p *program) printHistory(events []generation.Event) error {

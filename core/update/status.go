@@ -32,8 +32,11 @@ type Status struct {
 	BootedFrom string `json:"booted_from"`
 	// Foreign is the boot loader's default when it is none of ours.
 	Foreign string `json:"foreign_default,omitempty"`
-	// TriesLeft counts the boots that an armed trial still has.
+	// TriesLeft counts the boots that an armed trial still has, of Tries in all.
 	TriesLeft int `json:"tries_left"`
+	Tries     int `json:"tries,omitempty"`
+	// TrialFailed says why the latest boot of the trial was given up; "" otherwise.
+	TrialFailed string `json:"trial_failed,omitempty"`
 	// InFlight is the operation that was cut short or is under way, nil for none.
 	InFlight *generation.Operation `json:"in_flight,omitempty"`
 }
@@ -78,8 +81,11 @@ func (m *Machine) Status(ctx context.Context) (*Status, error) {
 	if booted != nil {
 		status.Booted = booted.ID
 	}
-	if s.journal.Trial != nil {
-		status.Trial = s.journal.Trial.ID
+	if trial := s.journal.Trial; trial != nil {
+		status.Trial, status.Tries = trial.ID, trial.Tries
+		if n := len(trial.Boots); n > 0 {
+			status.TrialFailed = trial.Boots[n-1].Failed
+		}
 	}
 	for _, g := range s.journal.Generations {
 		status.Generations = append(status.Generations, GenerationStatus{
