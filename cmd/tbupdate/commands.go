@@ -116,6 +116,9 @@ func (p *program) rollbackCommand() *cobra.Command {
 func (p *program) recoverCommand() *cobra.Command {
 	return p.simpleCommand("recover", "Run at boot: judge the boot, finish or undo what was in flight",
 		func(ctx context.Context, m *update.Machine) error {
+			if m.Live() {
+				noteRecover()
+			}
 			done, err := m.Recover(ctx)
 			if err != nil {
 				return err

@@ -120,6 +120,7 @@ func (p *program) describeMachine(settings *config.Config) (*update.Machine, err
 			return nil, fmt.Errorf("cannot tell this boot from others: %w", err)
 		}
 		machine.BootID = strings.TrimSpace(string(id))
+		machine.Inspect = func(ctx context.Context) []sdk.Finding { return inspect(ctx, settings) }
 		machine.Sources = update.Sources{KernelLog: "/dev/kmsg", Journal: true, Crashes: evidence.CrashDirectories}
 	}
 	return machine, nil

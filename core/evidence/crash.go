@@ -99,17 +99,16 @@ func (s *Store) CrashLine(generation string) string {
 	if err != nil {
 		return ""
 	}
+	var all []byte
 	for _, file := range files {
 		if !strings.HasPrefix(file.Name, crashPrefix) {
 			continue
 		}
 		if content, err := s.Read(generation, file.Name); err == nil {
-			if line := CrashLine(content); line != "" {
-				return line
-			}
+			all = append(append(all, content...), '\n')
 		}
 	}
-	return ""
+	return CrashLine(all)
 }
 
 // crashLines are beginnings of what the kernel says when it crashes, the most telling

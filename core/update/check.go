@@ -69,6 +69,9 @@ func (m *Machine) checkOnce(ctx context.Context) ([]sdk.Finding, error) {
 		}
 		findings = append(findings, found...)
 	}
+	if m.Inspect != nil {
+		findings = append(findings, m.Inspect(ctx)...)
+	}
 	var unclear *Error
 	switch {
 	case errors.As(openErr, &unclear) && unclear.Class == Unclear:

@@ -48,6 +48,9 @@ type Machine struct {
 	// Sources say where evidence of a trial that fails is to be had.
 	Sources Sources
 
+	// Inspect, where it is set, adds findings to those of Check.
+	Inspect func(context.Context) []sdk.Finding
+
 	Reporter Reporter
 	Now      func() time.Time
 }
