@@ -21,6 +21,9 @@ type BootTarget struct {
 	// Directory is where the boot filesystem is mounted for the suite, to look at
 	// it and to damage it. It holds 48 MiB or more, of which 32 MiB or more are free.
 	Directory string
+	// Furnish, where it is set, adds to each root tree that the suite makes what the
+	// plugin needs there, besides the kernel.
+	Furnish func(t testing.TB, root string)
 	// Start, where it is set, lets the loader itself start once from the disk as it
 	// is, and note what it notes. It gives the id of the entry that it would boot, ""
 	// for one that is not ours, and whether with the arguments of a trial. No plugin

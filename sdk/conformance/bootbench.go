@@ -321,7 +321,15 @@ func (b *bootBench) tree(version string, size int) string {
 	writeFile(b.t, dir, "boot/initrd.img-"+version, strings.Repeat("initrd "+version+"\n", 2*size)[:2*size])
 	writeFile(b.t, dir, "usr/lib/modules/"+version+"/modules.dep", "")
 	writeFile(b.t, dir, "usr/lib/modules/5.10.0/modules.dep", "")
+	b.furnish(dir)
 	return dir
+}
+
+func (b *bootBench) furnish(root string) {
+	b.t.Helper()
+	if b.target.Furnish != nil {
+		b.target.Furnish(b.t, root)
+	}
 }
 
 // bigTree makes a root tree whose kernel is sparse.
@@ -332,6 +340,7 @@ func (b *bootBench) bigTree(version string, size int64) string {
 	if err := os.Truncate(filepath.Join(dir, "boot/vmlinuz-"+version), size); err != nil {
 		b.t.Fatal(err)
 	}
+	b.furnish(dir)
 	return dir
 }
 
