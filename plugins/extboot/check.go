@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/trebuchet-update/tbupdate/plugins/extboot/bls"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/extlinux"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubcfg"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -94,6 +95,39 @@ func (x *extlinuxLoader) Check(ctx context.Context) ([]sdk.Finding, error) {
 	}
 	for _, label := range config.ForeignLabels() {
 		if finding, bad := bootdir.ForeignFinding(label.Name, label.CommandLine, now.Default != ""); bad {
+			findings = append(findings, finding)
+		}
+	}
+	return findings, nil
+}
+
+func (s *sdbootLoader) Check(ctx context.Context) ([]sdk.Finding, error) {
+	var findings []sdk.Finding
+	m, err := s.readMenu()
+	if err != nil {
+		return nil, err
+	}
+	now, err := s.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if now.Problem != "" {
+		findings = append(findings, bootdir.Blocking("systemd-boot's default", "take that back; for loader.conf, install a generation again", "%s", now.Problem))
+	}
+	if m.oneShot != "" {
+		findings = append(findings, bootdir.Warning("EFI variable LoaderEntryOneShot", "bootctl set-oneshot ''", "the next start boots %s, whatever tbupdate arms", m.oneShot))
+	}
+	for _, file := range m.files {
+		if name, _ := bls.ParseName(file); name.Trial && name.Left == bls.Uncounted {
+			findings = append(findings, bootdir.Warning(sdbootEntries+"/"+file, "confirm or roll back with tbupdate, and keep systemd-bless-boot.service from starting in a trial",
+				"it was a trial, and something else than tbupdate, such as systemd-bless-boot, took its counter away, so it is the default"))
+		}
+	}
+	for _, entry := range m.entries {
+		if _, ours := bls.ParseName(entry.File); ours {
+			continue
+		}
+		if finding, bad := bootdir.ForeignFinding(strings.TrimSuffix(entry.File, ".conf"), entry.CommandLine, now.Default != ""); bad {
 			findings = append(findings, finding)
 		}
 	}

@@ -258,6 +258,38 @@ func TestTrialStaysUsedAfterJournalReplay(t *testing.T) {
 	}
 }
 
+// A count that is not one is the last try, for the loader and for the plugin.
+func TestGRUBTriesOnceWhatHasNoCount(t *testing.T) {
+	for _, count := range []string{"", "0", "10", "-1", "x"} {
+		t.Run(fmt.Sprintf("%q", count), func(t *testing.T) {
+			m := newGRUBMachine(t, loopback.Ext4)
+			m.install("a1")
+			m.install("b2")
+			m.must(m.plugin.SetDefault(t.Context(), "a1"))
+			m.must(m.plugin.Arm(t.Context(), "b2", 5))
+			path := filepath.Join(m.dir, "tbupdate", grubcfg.EnvironmentFile)
+			block, err := grubenv.Parse(readBytes(t, path))
+			m.must(err)
+			block.Set(grubcfg.VariableTries, count)
+			data, err := block.Bytes()
+			m.must(err)
+			writeText(t, path, string(data))
+			state, err := m.plugin.State(t.Context())
+			m.must(err)
+			if state.Trial != "b2" || state.TriesLeft != 1 {
+				t.Errorf("trial %q with %d tries left", state.Trial, state.TriesLeft)
+			}
+			m.must(m.plugin.volume.Settle())
+			image := m.powerCut()
+			for _, want := range []string{triesB, bootsA, bootsA} {
+				if got := m.boot(image); got != want {
+					t.Errorf("boots %q, want %q", got, want)
+				}
+			}
+		})
+	}
+}
+
 func TestGRUBWithDamage(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -275,6 +307,14 @@ func TestGRUBWithDamage(t *testing.T) {
 		{"trial with a menu that cannot be parsed", func(m *grubMachine) {
 			m.must(m.plugin.Arm(t.Context(), "b2", 1))
 			writeText(m.t, filepath.Join(m.dir, "tbupdate/b2", grubcfg.MenuFile), "menuentry 'x {\n\x00\xff if ; fi")
+		}, bootsA},
+		{"trial without kernel, several tries", func(m *grubMachine) {
+			m.must(m.plugin.Arm(t.Context(), "b2", 2))
+			m.must(os.Remove(filepath.Join(m.dir, "tbupdate/b2/vmlinuz")))
+		}, bootsA},
+		{"environment torn with tries left", func(m *grubMachine) {
+			m.must(m.plugin.Arm(t.Context(), "b2", 9))
+			writeText(m.t, filepath.Join(m.dir, "tbupdate/grubenv"), "# GRUB Environment Block\ntbupdate_default=a1\ntbupdate_trial=b2\ntbupdate_tr"+strings.Repeat("\x00", 940))
 		}, bootsA},
 		{"environment destroyed", func(m *grubMachine) {
 			m.must(m.plugin.Arm(t.Context(), "b2", 1))
@@ -320,7 +360,7 @@ func TestGRUBTriesNothingOnReadOnlyDisk(t *testing.T) {
 	m.install("a1")
 	m.install("b2")
 	m.must(m.plugin.SetDefault(t.Context(), "a1"))
-	m.must(m.plugin.Arm(t.Context(), "b2", 1))
+	m.must(m.plugin.Arm(t.Context(), "b2", 3))
 	// Not blockdev --setro, which would outlive the test.
 	output, err := exec.Command("losetup", "--read-only", "--find", "--show", m.powerCut()).Output()
 	m.must(err)
@@ -330,7 +370,9 @@ func TestGRUBTriesNothingOnReadOnlyDisk(t *testing.T) {
 			t.Errorf("%v: %s", err, output)
 		}
 	})
-	if got := m.boot(disk); got != bootsA {
-		t.Errorf("boots %q, want %q", got, bootsA)
+	for range 2 {
+		if got := m.boot(disk); got != bootsA {
+			t.Errorf("boots %q, want %q", got, bootsA)
+		}
 	}
 }

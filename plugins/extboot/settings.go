@@ -9,6 +9,7 @@ import (
 const (
 	loaderGRUB     = "grub"
 	loaderExtlinux = "extlinux"
+	loaderSdboot   = "systemd-boot"
 )
 
 // Names of the settings besides those of package bootdir.
@@ -16,13 +17,15 @@ const (
 	keyLoader            = "loader"
 	keyGRUBDirectory     = "grub_directory"
 	keyExtlinuxDirectory = "extlinux_directory"
+	keyESP               = "esp"
 )
 
 func keys() []sdk.Key {
 	return append(bootdir.Keys(),
-		sdk.Key{Name: keyLoader, Type: sdk.KeyString, Allowed: []string{loaderGRUB, loaderExtlinux}, Help: "boot loader; default: the one that is found"},
+		sdk.Key{Name: keyLoader, Type: sdk.KeyString, Allowed: []string{loaderGRUB, loaderExtlinux, loaderSdboot}, Help: "boot loader; default: the one that is found"},
 		sdk.Key{Name: keyGRUBDirectory, Type: sdk.KeyString, Help: "directory of grub.cfg on the boot filesystem; default: grub, grub2 or boot/grub"},
 		sdk.Key{Name: keyExtlinuxDirectory, Type: sdk.KeyString, Help: "directory of extlinux.conf on the boot filesystem; default: extlinux, syslinux or boot/extlinux"},
+		sdk.Key{Name: keyESP, Type: sdk.KeyString, Help: "for systemd-boot: directory where the EFI system partition is mounted; default on a running system: /efi, /boot/efi or /boot"},
 	)
 }
 
@@ -31,11 +34,13 @@ type settings struct {
 	loader              string // "" to find out
 	grubDirectories     []string
 	extlinuxDirectories []string
+	esp                 string // "" to find out
 }
 
 func readSettings(setup sdk.Setup) settings {
 	s := settings{
 		loader:              setup.Settings[keyLoader],
+		esp:                 setup.Settings[keyESP],
 		grubDirectories:     []string{"grub", "grub2", "boot/grub"},
 		extlinuxDirectories: []string{"extlinux", "syslinux", "boot/extlinux"},
 	}

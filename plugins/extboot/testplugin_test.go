@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -30,7 +31,11 @@ func newPlugin(version string) *testPlugin {
 func openPlugin(t *testing.T, dir string) *testPlugin {
 	t.Helper()
 	p := newPlugin("test")
-	if err := p.Configure(t.Context(), sdk.Setup{Settings: map[string]string{"mount": dir}, RunDirectory: t.TempDir()}); err != nil {
+	settings := platform{loader: loaderGRUB}.settings(dir)
+	if exists(filepath.Join(dir, "loader")) {
+		settings = platform{loader: loaderSdboot}.settings(dir)
+	}
+	if err := p.Configure(t.Context(), sdk.Setup{Settings: settings, RunDirectory: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
