@@ -171,7 +171,7 @@ func (p *program) expire(ctx context.Context, id string, limit time.Duration) gu
 // watchdog is what is left.
 func (p *program) insist(ctx context.Context, verdict guard.Verdict) error {
 	if p.flags.commandLine != "" {
-		return unhealthyError{reason: "the trial was given up", state: "The boot loader's default is the version before."}
+		return unhealthyError{reason: "the trial was given up", said: true, state: "The boot loader's default is the version before."}
 	}
 	ctx = context.WithoutCancel(ctx) // going down must not keep from going down
 	if verdict == guard.Expired {

@@ -65,7 +65,11 @@ func (p *program) settle(m *update.Machine) {
 }
 
 // unhealthyError says that a system did not pass its checks.
-type unhealthyError struct{ reason, state string }
+type unhealthyError struct {
+	reason, state string
+	// said is true where the reason was announced already.
+	said bool
+}
 
 func (e unhealthyError) Error() string { return e.reason }
 
@@ -179,8 +183,7 @@ func (p *program) reject(ctx context.Context, verdict judgement, noReboot bool) 
 	} else {
 		p.say("%s", strings.TrimRight(verdict.Text(), "\n"))
 	}
-	failure := unhealthyError{reason: fmt.Sprintf("the trial of generation %s (%s) failed: %s", verdict.Trial, verdict.Version, verdict.Reason),
-		state: "The boot loader's default is the version before; reboot to go on."}
+	failure := unhealthyError{reason: verdict.Reason, said: true, state: "The boot loader's default is the version before; reboot to go on."}
 	if !verdict.Reboot {
 		return failure
 	}

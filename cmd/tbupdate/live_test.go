@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -130,6 +131,16 @@ func (m *liveMachine) expect(state, running, standard string) {
 // TestRunningMachine updates a machine from within: its root is mounted as / while
 // its name goes to another subvolume.
 func TestRunningMachine(t *testing.T) {
+	m := newLiveMachine(t)
+	t.Cleanup(m.halt)
+	m.takenIn(t)
+	m.updated(t)
+}
+
+// newLiveMachine gives a running machine with version 1.0, which is not yet taken into
+// the layout.
+func newLiveMachine(t *testing.T) *liveMachine {
+	t.Helper()
 	binaries := t.TempDir()
 	for program, source := range map[string]string{"tbupdate": ".", "plugins/tbupdate-fs-btrfs": "../../plugins/btrfs", "plugins/tbupdate-boot-extboot": "../../plugins/extboot"} {
 		build := exec.Command("go", "build", "-o", filepath.Join(binaries, program), source)
@@ -147,8 +158,12 @@ func TestRunningMachine(t *testing.T) {
 	m := &liveMachine{testMachine: newMachine(t, "", systems), binaries: binaries}
 	m.install(systems + "/v1")
 	m.boot()
-	t.Cleanup(m.halt)
+	return m
+}
 
+// takenIn: an installed system runs from the layout after init and a reboot.
+func (m *liveMachine) takenIn(t *testing.T) {
+	t.Helper()
 	// An installed system is taken in, and runs from the layout after a reboot.
 	m.do(0, "init")
 	m.expect("idle", "none", "1.0")
@@ -157,7 +172,11 @@ func TestRunningMachine(t *testing.T) {
 	}
 	m.reboot()
 	m.expect("idle", "1.0", "1.0")
+}
 
+// updated goes through updates, good and bad.
+func (m *liveMachine) updated(t *testing.T) {
+	t.Helper()
 	// An update, while the old root goes on running under another name.
 	m.do(0, "apply", "--allow-unsigned", "--no-reboot", "/run/test/update")
 	m.expect("trial", "1.0", "1.0")
@@ -194,5 +213,96 @@ func TestRunningMachine(t *testing.T) {
 	m.expect("idle", "1.0", "1.0")
 	if output := m.do(1, "check"); strings.Contains(output, "blocking  layout") || strings.Contains(output, "runs from") {
 		t.Errorf("check finds fault with the layout:\n%s", output)
+	}
+}
+
+// configure writes the configuration of the machine, which is gone after a reboot.
+func (m *liveMachine) configure(lines ...string) {
+	m.t.Helper()
+	m.write(m.root+"/run/test/config.toml", strings.Join(append([]string{"[update]", `health = "/run/test/health.d"`}, lines...), "\n")+"\n")
+}
+
+// withConfig runs the program with that configuration.
+func (m *liveMachine) withConfig(code int, arguments ...string) string {
+	m.t.Helper()
+	return m.do(code, append([]string{"--config", "/run/test/config.toml"}, arguments...)...)
+}
+
+// TestTrialWithThreeTries boots a trial that is unhealthy the first time, crashes the
+// second and hangs the third: each try is told from the others, and the old version
+// has the whole story.
+func TestTrialWithThreeTries(t *testing.T) {
+	m := newLiveMachine(t)
+	t.Cleanup(m.halt)
+	m.takenIn(t)
+	m.crashed("dmesg-ramoops-0", "Oops#1 Part1\n<4>[  100.0] Kernel panic - not syncing: long ago\n")
+	m.configure("tries = 3")
+	m.withConfig(0, "apply", "--allow-unsigned", "--no-reboot", "/run/test/update")
+	if output := m.withConfig(0, "status"); !strings.Contains(output, "armed for 3 more boot(s) of 3") {
+		t.Errorf("three tries are not told of:\n%s", output)
+	}
+
+	// It is unhealthy.
+	m.reboot()
+	m.configure()
+	m.withConfig(0, "recover")
+	m.run("mkdir", m.root+"/run/test/health.d")
+	m.run("cp", "/bin/busybox", m.root+"/run/test/sh")
+	m.write(m.root+"/run/test/health.d/30-modem", "#!/run/test/sh\necho no carrier\nexit 1\n")
+	m.run("chmod", "755", m.root+"/run/test/health.d/30-modem")
+	output := m.withConfig(1, "confirm", "--check", "--no-reboot")
+	for _, said := range []string{"passed  root", "FAILED  30-modem", "failed: health check 30-modem failed: no carrier (exit status 1); it is left running"} {
+		if !strings.Contains(output, said) {
+			t.Errorf("the judgement lacks %q:\n%s", said, output)
+		}
+	}
+
+	// It crashes, and the kernel's last words are found at the next boot.
+	m.reboot()
+	m.do(0, "recover")
+	m.reboot()
+	m.crashed("dmesg-ramoops-0", "Oops#1 Part1\n<4>[  100.0] Kernel panic - not syncing: long ago\n")
+	m.crashed("dmesg-ramoops-1", "Panic#1 Part1\n<0>[    2.2] Kernel panic - not syncing: Attempted to kill init!\n")
+	m.do(0, "recover")
+	m.expect("trial", "2.0", "1.0")
+	if _, err := os.Stat(m.root + "/sys/fs/pstore/dmesg-ramoops-1"); err == nil {
+		t.Error("the record of the crash takes up its room still")
+	}
+
+	// It hangs: that was the last try.
+	m.reboot()
+	m.expect("trial", "1.0", "1.0")
+	const reason = "health check 30-modem failed: no carrier (exit status 1); the kernel crashed: Kernel panic - not syncing: Attempted to kill init! (after 3 tries)"
+	if output := m.do(0, "recover"); !strings.Contains(output, reason) {
+		t.Errorf("the reason is not %q:\n%s", reason, output)
+	}
+	m.expect("idle", "1.0", "1.0")
+	if output := m.do(0, "history"); !strings.Contains(output, reason+" [tbupdate evidence ") {
+		t.Errorf("the history lacks the reason or the evidence:\n%s", output)
+	}
+	kept := m.do(0, "evidence")
+	for _, file := range []string{"1-health.json", "1-health.txt", "1-kernel.log", "crash-dmesg-ramoops-1"} {
+		if !strings.Contains(kept, file+" ") {
+			t.Errorf("the evidence lacks %s:\n%s", file, kept)
+		}
+	}
+	if output := m.do(3, "apply", "--allow-unsigned", "/run/test/update"); !strings.Contains(output, "this very update failed") {
+		t.Errorf("the failed update again: %s", output)
+	}
+}
+
+// crashed puts a record of a crash to where the kernel would, until the next reboot. It
+// is as old as its text.
+func (m *liveMachine) crashed(name, content string) {
+	m.t.Helper()
+	if _, err := os.Stat(m.root + "/sys/fs/pstore/test"); err != nil {
+		m.mount("tmpfs", "sys/fs/pstore", "tmpfs", 0, "")
+		m.write(m.root+"/sys/fs/pstore/test", "")
+	}
+	path := m.root + "/sys/fs/pstore/" + name
+	m.write(path, content)
+	when := time.Unix(int64(len(content))*1_000_000, 0)
+	if err := os.Chtimes(path, when, when); err != nil {
+		m.t.Fatal(err)
 	}
 }

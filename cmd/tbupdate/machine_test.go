@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -200,8 +201,8 @@ func (m *testMachine) environment(path string) map[string]string {
 	return values
 }
 
-// powerOn does what GRUB does with what stands in /boot: takes the trial once, else
-// the default, and leaves the kernel command line of what it starts in the file
+// powerOn does what GRUB does with what stands in /boot: takes the trial as often as it
+// has tries, else the default, and leaves the kernel command line of what it starts in the file
 // cmdline. It fails the test when a file that the entry needs is missing.
 func (m *testMachine) powerOn() {
 	m.t.Helper()
@@ -211,7 +212,11 @@ func (m *testMachine) powerOn() {
 		id, script := values["tbupdate_default"], "boot.cfg"
 		if trial := values["tbupdate_trial"]; trial != "" {
 			id, script = trial, "trial.cfg"
-			m.run("grub-editenv", block, "unset", "tbupdate_trial")
+			if tries, err := strconv.Atoi(values["tbupdate_tries"]); err == nil && tries > 1 && tries < 10 {
+				m.run("grub-editenv", block, "set", fmt.Sprintf("tbupdate_tries=%d", tries-1))
+			} else {
+				m.run("grub-editenv", block, "unset", "tbupdate_trial")
+			}
 		}
 		m.write(m.work+"/cmdline", m.commandLine(top, id, script)+"\n")
 	})

@@ -162,7 +162,9 @@ func (p *program) fail(err error) int {
 		code, state = exitUsage, `Nothing was changed; "tbupdate --help" lists what there is.`
 	}
 	message := strings.TrimSuffix(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "), ".")
-	fmt.Fprintf(p.stderr, "tbupdate: %s.\n", message)
+	if !unhealthy.said || p.flags.quiet {
+		fmt.Fprintf(p.stderr, "tbupdate: %s.\n", message)
+	}
 	if state != "" {
 		fmt.Fprintln(p.stderr, state)
 	}
