@@ -25,6 +25,15 @@ var programs = []string{
 // Machine is the one of the database that New writes.
 const Machine = "tbupdate,test board"
 
+const database = "usr/share/flash-kernel/db/all.db"
+
+// UseWholeDatabase lets flash-kernel of a tree read the package's own database, too,
+// which takes a second.
+func UseWholeDatabase(t testing.TB, dir string) {
+	t.Helper()
+	must(t, os.Rename(filepath.Join(dir, database+".whole"), filepath.Join(dir, database)))
+}
+
 // Snippet is what New puts into ubootenv.d for the board.
 const Snippet = "if test -z \"${fdt_addr_r}\"; then setenv fdt_addr_r 0x43000000; fi\n"
 
@@ -74,6 +83,9 @@ Boot-Script-Path: /boot/boot.scr
 U-Boot-Script-Name: bootscr.xgene-mustang
 `, 0o644)
 	must(t, os.MkdirAll(filepath.Join(dir, "etc/flash-kernel/ubootenv.d"), 0o755))
+	// flash-kernel reads its database some twenty times, byte by byte.
+	must(t, os.Rename(filepath.Join(dir, database), filepath.Join(dir, database+".whole")))
+	write(t, dir, database, "", 0o644)
 	write(t, dir, "etc/flash-kernel/ubootenv.d/10-board", Snippet, 0o644)
 	write(t, dir, "etc/flash-kernel/dtbs/test.dtb", string(deviceTree), 0o644)
 }

@@ -67,20 +67,37 @@ func (j Job) Run(ctx context.Context) (output string, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// The mount namespace belongs to this thread, which ends with this function,
-		// since it is never unlocked. So do all mounts in it.
+		// The mount namespace belongs to this thread alone, which ends with this
+		// function, since it is never unlocked.
 		runtime.LockOSThread()
-		output, err = j.run(ctx)
+		output, err = j.runApart(ctx)
 	}()
 	<-done
 	return output, err
 }
 
-// run is Run on a thread that is not used for anything else.
-func (j Job) run(ctx context.Context) (string, error) {
+// runApart gives this thread a mount namespace and leaves that again, so that it is
+// gone, with what it has mounted, when Run returns: also the copies of mounts that
+// others want to unmount.
+func (j Job) runApart(ctx context.Context) (output string, err error) {
+	home, err := os.Open("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return "", err
+	}
+	defer home.Close()
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return "", fmt.Errorf("cannot make a mount namespace: %w", err)
 	}
+	defer func() {
+		if leaveErr := unix.Setns(int(home.Fd()), unix.CLONE_NEWNS); err == nil && leaveErr != nil {
+			err = fmt.Errorf("cannot leave the mount namespace: %w", leaveErr)
+		}
+	}()
+	return j.run(ctx)
+}
+
+// run is Run in a mount namespace of its own.
+func (j Job) run(ctx context.Context) (string, error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return "", fmt.Errorf("cannot make the mounts private: %w", err)
 	}

@@ -123,6 +123,23 @@ func wantNoMounts(t *testing.T, dirs ...string) {
 	}
 }
 
+// A board of flash-kernel's own database.
+func TestPackageDatabase(t *testing.T) {
+	root := newTree(t, "6.1.0-2-arm64")
+	flashtree.UseWholeDatabase(t, root)
+	const model = "bcm2837-rpi-3-b.dtb"
+	writeFile(t, filepath.Join(root, "etc/flash-kernel/dtbs", model), blob)
+	job := newJob(t, root, "6.1.0-2-arm64")
+	job.Machine = "Raspberry Pi 3 Model B"
+	if output, err := job.Run(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	results := filepath.Join(job.Scratch, Results)
+	if got := listFiles(t, results); len(got) < 3 || got[0] != "boot.scr" {
+		t.Errorf("it made %q", got)
+	}
+}
+
 // flash-kernel that would write elsewhere finds nothing that it could harm.
 func TestConfinement(t *testing.T) {
 	root := newTree(t, "6.1")
