@@ -71,12 +71,13 @@ func foreignOf(script string) string {
 // extlinux.conf, which U-Boot takes first, goes only when the script that boots its
 // copy is settled.
 func (u *ubootLoader) writeScript() error {
-	if u.settings.method == methodExtlinux {
+	takeOver := u.settings.method == methodExtlinux && exists(u.volume.Path(extlinuxPath))
+	if takeOver {
 		if err := u.copyForeign(); err != nil {
 			return err
 		}
 	}
-	script, err := u.wantedScript()
+	script, err := u.wantedScript(takeOver)
 	if err != nil {
 		return err
 	}
@@ -85,35 +86,34 @@ func (u *ubootLoader) writeScript() error {
 			return err
 		}
 	}
-	if u.settings.method == methodExtlinux {
+	if takeOver {
 		return u.removeExtlinux()
 	}
 	return nil
 }
 
-// wantedScript gives the script with the chooser, nil when it is there.
-func (u *ubootLoader) wantedScript() ([]byte, error) {
+// wantedScript gives the script with the chooser, nil when it is there. One that comes
+// instead of an extlinux.conf goes on with the copy of that.
+func (u *ubootLoader) wantedScript(takeOver bool) ([]byte, error) {
 	data, err := os.ReadFile(u.volume.Path(bootScript))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	script, parseErr := bootscript.Parse(data)
-	switch {
-	case err == nil && parseErr == nil && chooser.IsIn(script.Text):
-		return nil, nil
-	case err != nil, parseErr != nil: // nothing that U-Boot could run
-		script = bootscript.Script{Processor: bootscript.ARM64, Text: tail}
+	text := script.Text
+	if takeOver || parseErr != nil { // nothing that U-Boot would run
+		script, text = bootscript.Script{Processor: bootscript.ARM64}, tail
 	}
-	script.Name, script.Text = "tbupdate", chooser.Put(script.Text)
+	if text = chooser.Put(text); text == script.Text {
+		return nil, nil
+	}
+	script.Name, script.Text = "tbupdate", text
 	return script.Bytes()
 }
 
 // copyForeign keeps a copy of extlinux.conf, as long as U-Boot takes that.
 func (u *ubootLoader) copyForeign() error {
 	data, err := os.ReadFile(u.volume.Path(extlinuxPath))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
@@ -124,11 +124,7 @@ func (u *ubootLoader) copyForeign() error {
 }
 
 func (u *ubootLoader) removeExtlinux() error {
-	path := u.volume.Path(extlinuxPath)
-	if err := os.Remove(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	if err := os.Remove(u.volume.Path(extlinuxPath)); err != nil {
 		return err
 	}
 	if err := durable.SyncDirectory(u.volume.Path("extlinux")); err != nil {

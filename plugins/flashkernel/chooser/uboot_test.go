@@ -74,13 +74,11 @@ func bootFiles(t *testing.T) map[string][]byte {
 func bench(t *testing.T, files map[string][]byte) *uboottest.Machine {
 	t.Helper()
 	full := maps.Clone(files)
-	m := uboottest.New(t, uboottest.Format(t, 8<<20, map[string][]byte{"x": nil}))
-	tree := m.ReadDeviceTree()
+	tree := uboottest.DeviceTree(t)
 	for _, id := range []string{"a1", "b2", "z0"} {
 		full["tbupdate/"+id+"/dtb"] = tree
 	}
-	m.SetBoot(uboottest.Format(t, 8<<20, full))
-	return m
+	return uboottest.New(t, uboottest.Format(t, 8<<20, full))
 }
 
 func setTrial(t *testing.T, m *uboottest.Machine, trial Trial) {

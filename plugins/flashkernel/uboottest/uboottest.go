@@ -84,17 +84,24 @@ func (m *Machine) SetBoot(boot string) {
 func (m *Machine) makeTree() {
 	m.t.Helper()
 	m.tree = filepath.Join(m.dir, "machine.dtb")
-	full := filepath.Join(m.dir, "full.dtb")
-	dump := append([]string{}, machineArguments...)
-	dump[1] = "virt,dumpdtb=" + full
-	m.run(nil, "qemu-system-aarch64", dump...)
-	m.run(nil, "dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", m.tree, full) // it ends with a mebibyte of nothing
+	m.must(os.WriteFile(m.tree, DeviceTree(m.t), 0o600))
 	m.run(nil, "fdtput", "-c", m.tree, "/config")
 	m.run(nil, "fdtput", "-t", "i", m.tree, "/config", "bootdelay", "0")
 }
 
-// DeviceTree gives the path of a device tree for the machine.
-func (m *Machine) DeviceTree() string { return m.tree }
+// DeviceTree gives a device tree of the machine.
+func DeviceTree(t testing.TB) []byte {
+	t.Helper()
+	m := &Machine{t: t, dir: t.TempDir()}
+	full, small := filepath.Join(m.dir, "full.dtb"), filepath.Join(m.dir, "small.dtb")
+	dump := append([]string{}, machineArguments...)
+	dump[1] = "virt,dumpdtb=" + full
+	m.run(nil, "qemu-system-aarch64", dump...)
+	m.run(nil, "dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", small, full) // it ends with a mebibyte of nothing
+	data, err := os.ReadFile(small)
+	m.must(err)
+	return data
+}
 
 // Format makes the filesystem for the state new.
 func (m *Machine) Format() {
@@ -174,7 +181,7 @@ func (m *Machine) parse(console string) Boot {
 	m.must(err)
 	path := filepath.Join(m.dir, "given.dtb")
 	m.must(os.WriteFile(path, blob, 0o600))
-	boot.CommandLine = strings.TrimSuffix(string(m.run(nil, "fdtget", path, "/chosen", "bootargs")), "\n")
+	boot.CommandLine = strings.TrimSuffix(string(m.run(nil, "fdtget", "-d", "", path, "/chosen", "bootargs")), "\n")
 	if properties := string(m.run(nil, "fdtget", "-p", path, "/chosen")); strings.Contains(properties, "linux,initrd-end") {
 		boot.InitrdSize = m.number(path, "linux,initrd-end") - m.number(path, "linux,initrd-start")
 	}
@@ -237,12 +244,4 @@ func Format(t testing.TB, size int64, files map[string][]byte) string {
 		t.Fatalf("mke2fs: %v\n%s", err, output)
 	}
 	return image
-}
-
-// ReadDeviceTree gives the content of DeviceTree.
-func (m *Machine) ReadDeviceTree() []byte {
-	m.t.Helper()
-	data, err := os.ReadFile(m.tree)
-	m.must(err)
-	return data
 }
