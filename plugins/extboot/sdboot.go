@@ -200,10 +200,10 @@ func (m menu) overruled() string {
 	switch {
 	case m.variable != "":
 		return fmt.Sprintf("the EFI variable LoaderEntryDefault, which counts more than any file, says %s; take it back with: bootctl set-default ''", m.variable)
-	case bls.Default(m.config) != bls.Pattern:
+	case bls.Default(m.config) != "" && bls.Default(m.config) != bls.Pattern:
 		return fmt.Sprintf("%s says that the default is %q", sdbootConfig, bls.Default(m.config))
 	}
-	return "an entry of others stands before those of tbupdate"
+	return fmt.Sprintf("an entry of others stands before those of tbupdate, and %s does not say default %s", sdbootConfig, bls.Pattern)
 }
 
 // Publish writes the entry's file, which is no entry yet unless it is one already.
