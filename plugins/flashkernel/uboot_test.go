@@ -32,7 +32,13 @@ func (m *machine) open(t *testing.T) *bootdir.Plugin {
 // the same for all: what differs is the directory.
 func (m *machine) entry(t *testing.T, id string) sdk.Entry {
 	t.Helper()
-	const version = "6.1.0-9-arm64"
+	return m.entryOf(t, id, testVersion)
+}
+
+const testVersion = "6.1.0-9-arm64"
+
+func (m *machine) entryOf(t *testing.T, id, version string) sdk.Entry {
+	t.Helper()
 	root := t.TempDir()
 	tree := uboottest.DeviceTree(t)
 	if m.method == methodFlashKernel {
@@ -85,6 +91,16 @@ func (m *machine) wantState(p *bootdir.Plugin, defaultID, trial string, tries in
 			m.t.Errorf("entry %s: %s", entry.ID, entry.Problem)
 		}
 	}
+}
+
+func (m *machine) wantDefault(p *bootdir.Plugin, id string) {
+	m.t.Helper()
+	got, err := p.State(context.Background())
+	m.must(err)
+	if got.Default != id || got.Trial != "" {
+		m.t.Errorf("default %q, trial %q; want %q and none", got.Default, got.Trial, id)
+	}
+	m.must(p.Verify(context.Background(), id))
 }
 
 func methods(t *testing.T, test func(t *testing.T, m *machine)) {
