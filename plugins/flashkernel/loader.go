@@ -178,10 +178,13 @@ func (u *ubootLoader) Read(ctx context.Context) (bootdir.Choice, error) {
 	}
 	trial, tried, err := u.trials.read(ctx)
 	if err != nil {
-		return bootdir.Choice{}, err
+		if ctx.Err() != nil {
+			return bootdir.Choice{}, err
+		}
+		now.Problem = err.Error() // whether a trial is armed cannot be told
 	}
 	now.Held = append(named, tried...)
-	if problem != "" {
+	if now.Problem != "" {
 		return now, nil
 	}
 	for _, id := range []string{d.Previous, d.ID} {

@@ -42,8 +42,8 @@ func (f fileTrials) copies() copies {
 
 func (f fileTrials) read(context.Context) (now chooser.Trial, named []string, err error) {
 	found, err := f.copies().read()
-	if err != nil {
-		return chooser.Trial{}, nil, err
+	if err != nil { // U-Boot cannot read it either, and boots the default
+		return chooser.Trial{}, nil, nil
 	}
 	first := true
 	for _, data := range found {
