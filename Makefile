@@ -39,7 +39,7 @@ SCRIPTS = .ci/run demo/boot demo/run demo/trees \
           system/tbupdate-rc system/initramfs-tools/hooks/tbupdate system/initramfs-tools/scripts/init-top/tbupdate
 
 .DELETE_ON_ERROR:
-.PHONY: help build install demo test test-full lint bench fuzz generate deps root clean distclean
+.PHONY: help build install demo test test-full lab lint bench fuzz generate deps root clean distclean
 
 help:
 	@echo 'make build      programs into bin/, plugins into bin/plugins/; with GOARCH=arm64, or'
@@ -49,6 +49,8 @@ help:
 	@echo '                virtual machine and update that; BOOT=0 leaves this out (root)'
 	@echo 'make test       all tests, with the race detector (root)'
 	@echo 'make test-full  the same with every variation, and every fuzz target for a while (root)'
+	@echo 'make lab        the main stories of machines that really boot, with times;'
+	@echo '                PLATFORM=grub for one kind of machine only (root)'
 	@echo 'make lint       gofmt, go vet, staticcheck, shellcheck'
 	@echo 'make bench      create and apply against cat and cp (root)'
 	@echo 'make fuzz       each fuzz target for FUZZTIME, here $(FUZZTIME)'
@@ -84,12 +86,22 @@ install: build
 demo: root deps build
 	@BOOT=$(BOOT) demo/run
 
+# The stories of the lab come last and alone: a machine whose processor is emulated
+# needs the real one for itself.
+STORIES    = ./lab/scenario
+OTHERTESTS = $$(go list ./... | grep -v '/lab/scenario$$')
+
 test: root deps
-	go test -race $(TESTFLAGS) ./...
+	go test -race $(TESTFLAGS) $(OTHERTESTS)
+	go test -count=1 $(TESTFLAGS) $(STORIES)
 
 test-full: root deps
-	go test -race -tags full -timeout 90m ./...
+	go test -race -tags full -timeout 90m $(OTHERTESTS)
+	go test -count=1 -tags full -timeout 180m -v $(STORIES)
 	$(MAKE) fuzz
+
+lab: root deps
+	go test -count=1 -timeout 60m -v $(STORIES) -lab=core $(if $(PLATFORM),-lab.platform=$(PLATFORM))
 
 lint:
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
