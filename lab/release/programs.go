@@ -16,12 +16,12 @@ var programs = map[string]string{
 	"plugins/tbupdate-boot-extboot": "./plugins/extboot",
 	"lab/agent":                     "./lab/guest/agent",
 	"lab/initramfs":                 "./lab/guest/initramfs",
+	"lab/hold":                      "./lab/guest/hold",
 }
 
 // optional are built where their package exists.
 var optional = map[string]string{
 	"plugins/tbupdate-boot-flashkernel": "./plugins/flashkernel",
-	"lab/hold":                          "./lab/guest/hold",
 }
 
 // hostPrograms are built for the host: what a build host runs, and what works on a

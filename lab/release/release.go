@@ -25,7 +25,7 @@ import (
 
 // recipe is this package's source: what is in the cache was made by exactly it.
 //
-//go:embed *.go files
+//go:embed *.go
 var recipe embed.FS
 
 // Builder makes releases for one architecture.
@@ -37,7 +37,8 @@ type Builder struct {
 	// Kernels are the kernels that releases take turns with.
 	Kernels []Kernel
 
-	key         cache.Key
+	key cache.Key
+	// integration is the boot integration for machines without systemd.
 	integration []byte
 }
 
@@ -58,7 +59,7 @@ func New(ctx context.Context, top, arch string) (*Builder, error) {
 	if b.Kernels, err = kernels(ctx, top, arch); err != nil {
 		return nil, err
 	}
-	integration, err := boots(top)
+	integration, err := os.ReadFile(filepath.Join(top, "system/tbupdate-rc"))
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,13 @@ const (
 	Hang      Defect = "hang"      // init does nothing for ever
 	Unhealthy Defect = "unhealthy" // a health check fails
 	Truncated Defect = "truncated" // the kernel image ends too early
+	Stuck     Defect = "stuck"     // it comes up, but never gets to be checked
+	// Its plugin holds before or after the confirmation's switch.
+	HoldBefore Defect = "hold-before"
+	HoldAfter  Defect = "hold-after"
 )
+
+var defects = []Defect{Panic, NoInit, NoRoot, Hang, Unhealthy, Truncated, Stuck, HoldBefore, HoldAfter}
 
 // Next gives the release that a vendor would deliver after version number n, as its
 // variant says: "good", "kernel-only" (as n, with another kernel), "root-only" (as n
@@ -120,7 +127,7 @@ func (b *Builder) Next(n int, variant string) (Release, error) {
 	case "kernel-only":
 	default:
 		next.Defect = Defect(variant)
-		if !slices.Contains([]Defect{Panic, NoInit, NoRoot, Hang, Unhealthy, Truncated}, next.Defect) {
+		if !slices.Contains(defects, next.Defect) {
 			return Release{}, fmt.Errorf("unknown variant %q", variant)
 		}
 	}

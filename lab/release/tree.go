@@ -78,8 +78,8 @@ func (b *Builder) addFiles(_ context.Context, r Release, path string) error {
 		"etc/group":      "root:x:0:\n",
 		"etc/hostname":   "lab\n",
 	}
-	if r.Defect == Hang {
-		files[strings.TrimPrefix(protocol.DefectFile, "/")] = protocol.DefectHang + "\n"
+	for name, text := range describe(r.Defect) {
+		files[strings.TrimPrefix(name, "/")] = text + "\n"
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(path, name), []byte(text), 0o644); err != nil {
@@ -100,13 +100,17 @@ func (b *Builder) addFiles(_ context.Context, r Release, path string) error {
 	return os.WriteFile(rc, b.integration, 0o755)
 }
 
-// boots gives the boot integration for machines without systemd.
-func boots(top string) ([]byte, error) {
-	content, err := os.ReadFile(filepath.Join(top, "system/tbupdate-rc"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return recipe.ReadFile("files/tbupdate-rc")
+// describe gives the files by which a release's own programs know of its defect.
+func describe(d Defect) map[string]string {
+	switch d {
+	case Hang, Stuck:
+		return map[string]string{protocol.DefectFile: string(d)}
+	case HoldBefore:
+		return map[string]string{protocol.HoldTrial: "set-default before"}
+	case HoldAfter:
+		return map[string]string{protocol.HoldTrial: "set-default after"}
 	}
-	return content, err
+	return nil
 }
 
 // busybox is the program of Debian's package busybox-static, by architecture.
@@ -115,13 +119,13 @@ var busybox = map[string]func(ctx context.Context, b *Builder) (string, error){
 	"arm64": arm64Busybox,
 }
 
-func (b *Builder) addPrograms(ctx context.Context, _ Release, path string) error {
+func (b *Builder) addPrograms(ctx context.Context, r Release, path string) error {
 	shell, err := busybox[b.Arch](ctx, b)
 	if err != nil {
 		return err
 	}
 	copies := map[string]string{"usr/bin/busybox": shell}
-	for pattern, directory := range map[string]string{"bin/*": "usr/bin", "plugins/*": "usr/lib/tbupdate/plugins", "lab/agent": "usr/lib/lab", "lab/hold": "usr/lib/lab"} {
+	for pattern, directory := range map[string]string{"bin/*": "usr/bin", "plugins/*": "usr/lib/tbupdate/plugins", "lab/agent": "usr/lib/lab"} {
 		files, err := filepath.Glob(filepath.Join(b.Guest, pattern))
 		if err != nil {
 			return err
@@ -135,8 +139,31 @@ func (b *Builder) addPrograms(ctx context.Context, _ Release, path string) error
 			return err
 		}
 	}
+	if r.Defect == HoldBefore || r.Defect == HoldAfter {
+		return b.addHold(path)
+	}
 	return nil
 }
+
+// addHold puts the plugin that holds in the place of each boot plugin.
+func (b *Builder) addHold(path string) error {
+	plugins, err := filepath.Glob(filepath.Join(path, "usr/lib/tbupdate/plugins/tbupdate-boot-*"))
+	if err != nil {
+		return err
+	}
+	for _, plugin := range plugins {
+		if err := copyFile(filepath.Join(path, protocol.RealPlugins, filepath.Base(plugin)), plugin, 0o755); err != nil {
+			return err
+		}
+		if err := copyFile(plugin, b.Hold(), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Hold is the plugin that holds, a program for guests.
+func (b *Builder) Hold() string { return filepath.Join(b.Guest, "lab/hold") }
 
 // addKernel adds the kernel, its initramfs and its modules.
 func (b *Builder) addKernel(ctx context.Context, r Release, path string) error {

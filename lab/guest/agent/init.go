@@ -22,8 +22,8 @@ const path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 func beInit() error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGUSR2, unix.SIGCHLD)
-	if defect, err := os.ReadFile(protocol.DefectFile); err == nil && strings.TrimSpace(string(defect)) == protocol.DefectHang {
-		say(protocol.Defect, "%s", protocol.DefectHang)
+	if defect() == protocol.DefectHang {
+		say(protocol.Defect, protocol.DefectHang)
 		select {}
 	}
 	if err := mountAll(); err != nil {
@@ -46,6 +46,15 @@ func beInit() error {
 		}
 	}
 	return nil
+}
+
+// defect says what is wrong with this release, "" for nothing.
+func defect() string {
+	content, err := os.ReadFile(protocol.DefectFile)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(content))
 }
 
 // bury takes the exit status of every child that has ended.

@@ -23,7 +23,13 @@ func system() error {
 		say(protocol.Trouble, "mount -a: %v: %s", err, output)
 	}
 	integrate(protocol.Early, "early")
-	return serve(func() { integrate(protocol.Late, "up") })
+	return serve(func() {
+		if defect() == protocol.DefectStuck {
+			say(protocol.Defect, protocol.DefectStuck)
+			return
+		}
+		integrate(protocol.Late, "up")
+	})
 }
 
 // integration is the boot integration for machines without systemd.

@@ -56,11 +56,13 @@ func boot() error {
 	if err := loadModules(moduleList, arguments); err != nil {
 		return err
 	}
-	if value(arguments, "tbupdate.trial") == "1" {
+	trial := value(arguments, "tbupdate.trial")
+	if trial == "1" {
 		if err := armWatchdog(arguments); err != nil {
 			return err
 		}
 	}
+	fmt.Printf("%s trial=%s\n", protocol.Initramfs, trial)
 	if err := mountRoot(arguments); err != nil {
 		return err
 	}

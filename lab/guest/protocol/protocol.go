@@ -31,6 +31,11 @@ const (
 	// ended: "LAB-LATE exit=0".
 	Early = "LAB-EARLY"
 	Late  = "LAB-LATE"
+	// Initramfs is printed when the initramfs has loaded its modules, and on a trial
+	// armed the watchdog: "LAB-INITRAMFS trial=1".
+	Initramfs = "LAB-INITRAMFS"
+	// Held is printed by the plugin that holds: "LAB-HELD arm before".
+	Held = "LAB-HELD"
 	// Defect is printed by a release that has one, when it strikes: "LAB-DEFECT hang".
 	Defect = "LAB-DEFECT"
 	// Trouble is printed when the guest's own machinery fails.
@@ -45,4 +50,17 @@ const (
 	DefectPanic = "panic"
 	// DefectHang in the root: /sbin/init does nothing for ever.
 	DefectHang = "hang"
+	// DefectStuck in the root: the system never gets to the second half of the boot
+	// integration.
+	DefectStuck = "stuck"
+)
+
+// The plugin that holds takes the real one's place among the plugins.
+const (
+	// RealPlugins is where the real plugins have been moved to.
+	RealPlugins = "/usr/lib/lab/real"
+	// HoldOrder holds a call and "before" or "after": "arm before". HoldTrial is the
+	// same, for trial boots only.
+	HoldOrder = "/run/lab-hold/order"
+	HoldTrial = "/etc/lab/hold"
 )
