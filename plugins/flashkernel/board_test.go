@@ -139,8 +139,9 @@ func TestFindings(t *testing.T) {
 		want   string                                           // "" for no finding of that kind
 		not    string
 	}{
-		"nothing installed": {methodFlashKernel, func(*testing.T, *machine) map[string]string { return nil }, "", "boot.scr"},
-		"installed":         {methodFlashKernel, func(t *testing.T, m *machine) map[string]string { installed(t, m); return nil }, "", "boot.scr"},
+		"nothing installed":           {methodFlashKernel, func(*testing.T, *machine) map[string]string { return nil }, "blocking boot entry \"boot.scr\": it does not pin its root", "chooser"},
+		"nothing installed, extlinux": {methodExtlinux, func(*testing.T, *machine) map[string]string { return nil }, "boot entry \"extlinux/extlinux.conf\": it does not pin its root, so after an update it boots its own kernel with whatever root is the newest: root=LABEL=x", "chooser"},
+		"installed":                   {methodFlashKernel, func(t *testing.T, m *machine) map[string]string { installed(t, m); return nil }, "", "boot.scr"},
 		"script replaced": {methodFlashKernel, func(t *testing.T, m *machine) map[string]string {
 			installed(t, m)
 			m.must(os.Truncate(filepath.Join(m.boot, bootScript), 0))
@@ -151,7 +152,7 @@ func TestFindings(t *testing.T) {
 			m.must(os.WriteFile(filepath.Join(m.boot, extlinuxPath), []byte("x"), 0o644))
 			return nil
 		}, "blocking extlinux/extlinux.conf: U-Boot takes extlinux/extlinux.conf before boot.scr", ""},
-		"extlinux.conf to be taken over": {methodExtlinux, func(*testing.T, *machine) map[string]string { return nil }, "", " extlinux/extlinux.conf"},
+		"extlinux.conf to be taken over": {methodExtlinux, func(*testing.T, *machine) map[string]string { return nil }, "", "blocking extlinux/extlinux.conf"},
 		"extlinux.conf written again": {methodExtlinux, func(t *testing.T, m *machine) map[string]string {
 			installed(t, m)
 			m.must(os.WriteFile(filepath.Join(m.boot, extlinuxPath), []byte("x"), 0o644))

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path"
+	"regexp"
+	"strings"
 
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/chooser"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -16,7 +19,7 @@ func (u *ubootLoader) Check(ctx context.Context) ([]sdk.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, part := range []func() ([]sdk.Finding, error){u.checkScript, u.checkPlace} {
+	for _, part := range []func() ([]sdk.Finding, error){u.checkScript, u.checkForeign, u.checkPlace} {
 		found, err := part()
 		if err != nil {
 			return nil, err
@@ -57,6 +60,37 @@ func (u *ubootLoader) checkScript() ([]sdk.Finding, error) {
 	}
 	return findings, nil
 }
+
+// checkForeign looks at what boots as long as there is no default, since a trial that
+// fails comes back to that.
+func (u *ubootLoader) checkForeign() ([]sdk.Finding, error) {
+	now, _, err := u.readDefault()
+	if err != nil || now.ID != "" {
+		return nil, err
+	}
+	script, _, err := u.readScript()
+	if err != nil {
+		return nil, err
+	}
+	name, text := bootScript, chooser.Without(script)
+	for _, path := range []string{extlinuxPath, path.Join(bootdir.Directory, foreignFile)} {
+		if data, err := os.ReadFile(u.volume.Path(path)); err == nil {
+			name, text = path, string(data)
+			break
+		}
+	}
+	var lines []string
+	for _, found := range commandLines.FindAllStringSubmatch(text, -1) {
+		lines = append(lines, strings.Trim(found[1], `"' `))
+	}
+	if finding, bad := bootdir.ForeignFinding(name, strings.Join(lines, " "), false); bad && text != "" {
+		return []sdk.Finding{finding}, nil
+	}
+	return nil, nil
+}
+
+// commandLines finds command lines in U-Boot's scripts and in extlinux.conf.
+var commandLines = regexp.MustCompile(`(?mi)^\s*(?:setenv\s+bootargs|append)\s+(.*)$`)
 
 // reads are the features that U-Boot's ext4 driver knows, or that do not matter to one
 // that only reads (fs/ext4/ext4_common.c).

@@ -49,7 +49,7 @@ func (u *ubootLoader) MadeFrom(ctx context.Context, order bootdir.Order) (string
 		return "", err
 	}
 	hash := sha256.New()
-	fmt.Fprintf(hash, "%q %q\n", machine, chooser.Snippet())
+	fmt.Fprintf(hash, "%q %d\n", machine, chooser.Contract)
 	for _, name := range flashPaths {
 		if err := addTo(ctx, hash, order.Tree, name, 0); err != nil {
 			return "", err
@@ -199,8 +199,11 @@ func checkResults(results, version string) error {
 // checkScript makes sure that the script boots this kernel, and that it does so as
 // the chooser tells it.
 func checkScript(text, version string) error {
-	if !chooser.IsIn(text) {
+	switch {
+	case !strings.Contains(text, chooser.Snippet()):
 		return fmt.Errorf("%w: the machine's boot script has no place for ubootenv.d", errResult)
+	case !chooser.IsIn(text):
+		return fmt.Errorf("%w: the tree has another chooser in ubootenv.d besides %s; remove it", errResult, chooser.SnippetName)
 	}
 	_, after, _ := strings.Cut(text, chooser.Snippet())
 	for _, variable := range []string{"${fk_kvers}", "${fk_image_locations}"} {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/chooser"
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/flashtree"
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
@@ -64,6 +65,9 @@ func TestFlashKernelLies(t *testing.T) {
 		"not in the tree":     {change: remove("usr/sbin/flash-kernel"), want: sdk.ErrUnsupported, says: "/usr/sbin/flash-kernel"},
 		"does nothing":        {change: lie("exit 0"), want: sdk.ErrUnsupported, says: "there is no boot.scr"},
 		"does another kernel": {change: lie("cp /boot/vmlinuz-* /boot/vmlinuz-9.9; shift; set -- --force 9.9"), want: sdk.ErrUnsupported, says: "9.9"},
+		"another chooser": {change: func(root string) error {
+			return os.WriteFile(filepath.Join(root, "etc/flash-kernel/ubootenv.d/50-mine"), []byte(chooser.Snippet()), 0o644)
+		}, want: sdk.ErrUnsupported, says: "another chooser in ubootenv.d besides zz-tbupdate"},
 		"damaged device tree": {change: func(root string) error {
 			path := filepath.Join(root, "etc/flash-kernel/dtbs/test.dtb")
 			return errors.Join(os.Remove(path), os.WriteFile(path, []byte("\xd0\x0d\xfe\xed\x00\x00\xff\xff"), 0o644))
@@ -131,5 +135,38 @@ func TestMadeFrom(t *testing.T) {
 		t.Error("another snippet made the same entry")
 	}
 	m.must(p.SetDefault(t.Context(), "a1"))
+	m.wantBoot("a1")
+}
+
+// Somebody runs flash-kernel in the system that runs: with the snippet in the tree, the
+// new script chooses like the one before.
+func TestFlashKernelByHand(t *testing.T) {
+	m := newMachine(t, methodFlashKernel)
+	p := m.open(t)
+	for _, id := range []string{"a1", "b2"} {
+		_, err := p.Install(t.Context(), m.entry(t, id))
+		m.must(err)
+	}
+	m.must(p.SetDefault(t.Context(), "a1"))
+	m.must(p.Arm(t.Context(), "b2", 1))
+	made, err := os.ReadFile(filepath.Join(m.boot, bootdir.EntryPath("b2", bootScript)))
+	m.must(err)
+	m.must(os.WriteFile(filepath.Join(m.boot, bootScript), made, 0o644))
+	run(t, "sync", "-f", m.boot)
+	m.must(p.Verify(t.Context(), "a1"))
+	m.wantState(p, "a1", "b2", 1)
+	m.wantBoot("trial b2")
+	m.wantBoot("a1")
+
+	// Without the snippet it does not, and says so; the next update mends it.
+	m.must(os.WriteFile(filepath.Join(m.boot, bootScript), scriptOf(t, "setenv fk_kvers '6.0'\n"), 0o644))
+	state, err := p.State(t.Context())
+	m.must(err)
+	if state.Default != "" || state.Foreign != "kernel 6.0 of boot.scr" || !strings.Contains(state.Entries[0].Problem, "does not have tbupdate's chooser") {
+		t.Errorf("state %+v", state)
+	}
+	_, err = p.Install(t.Context(), m.entry(t, "c3"))
+	m.must(err)
+	m.wantState(p, "a1", "", 0)
 	m.wantBoot("a1")
 }

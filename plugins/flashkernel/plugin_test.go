@@ -40,17 +40,24 @@ func newMachine(t *testing.T, method string) *machine {
 	m := &machine{t: t, method: method, state: t.TempDir()}
 	m.device = loopback.New(t, loopback.Options{Filesystem: loopback.Ext4, Size: 64 << 20, MkfsArguments: []string{"-O", "^64bit,^metadata_csum,^orphan_file"}})
 	m.boot = m.device.Mount(t)
-	script, err := bootscript.Script{Processor: bootscript.ARM64, Text: "echo FOREIGN\nreset\n"}.Bytes()
-	m.must(err)
 	if method == methodFlashKernel {
-		m.must(os.WriteFile(filepath.Join(m.boot, bootScript), script, 0o644))
+		m.must(os.WriteFile(filepath.Join(m.boot, bootScript), scriptOf(t, "setenv bootargs root=LABEL=x\necho FOREIGN\nreset\n"), 0o644))
 	} else {
 		m.must(os.Mkdir(filepath.Join(m.boot, "extlinux"), 0o755))
-		m.must(os.WriteFile(filepath.Join(m.boot, extlinuxPath), []byte("DEFAULT foreign\nLABEL foreign\n\tKERNEL /foreign\n"), 0o644))
+		m.must(os.WriteFile(filepath.Join(m.boot, extlinuxPath), []byte("DEFAULT foreign\nLABEL foreign\n\tKERNEL /foreign\n\tAPPEND root=LABEL=x\n"), 0o644))
 	}
 	m.must(os.WriteFile(filepath.Join(m.boot, "foreign"), uboottest.Kernel("KERNEL foreign"), 0o644))
 	run(t, "sync", "-f", m.boot)
 	return m
+}
+
+func scriptOf(t *testing.T, text string) []byte {
+	t.Helper()
+	data, err := bootscript.Script{Processor: bootscript.ARM64, Text: text}.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func run(t testing.TB, name string, arguments ...string) {

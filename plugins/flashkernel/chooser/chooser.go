@@ -38,6 +38,12 @@ func Snippet() string { return snippet }
 // others set there for the board is set when an entry is chosen.
 const SnippetName = "zz-tbupdate"
 
+// Contract counts the ways in which the chooser in /boot.scr and the one in an entry's
+// script rely on each other: tbupdate_entry, tbupdate_words and tbupdate_directory. An
+// entry outlives the program that installed it, so a chooser of another version has to
+// run the entries of this one as long as the number is the same.
+const Contract = 1
+
 // IsIn reports whether a script has this version of the chooser, and nothing of
 // another one.
 func IsIn(script string) bool {
@@ -50,11 +56,11 @@ func Put(script string) string {
 	if IsIn(script) {
 		return script
 	}
-	return snippet + without(script)
+	return snippet + Without(script)
 }
 
-// without takes a chooser of any version out of a script.
-func without(script string) string {
+// Without takes a chooser of any version out of a script.
+func Without(script string) string {
 	var rest strings.Builder
 	inside := false
 	for line := range strings.Lines(script) {
