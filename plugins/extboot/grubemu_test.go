@@ -50,6 +50,7 @@ type grubMachine struct {
 	device *loopback.Device
 	dir    string
 	plugin *testPlugin
+	esp    string // image that GRUB starts from, "" for the boot filesystem itself
 }
 
 func newGRUBMachine(t *testing.T, filesystem loopback.Filesystem) *grubMachine {
@@ -66,28 +67,30 @@ func newGRUBMachine(t *testing.T, filesystem loopback.Filesystem) *grubMachine {
 // newGRUBDisk is a machine whose plugin somebody else opens.
 func newGRUBDisk(t *testing.T, filesystem loopback.Filesystem) *grubMachine {
 	t.Helper()
-	const modules = "/usr/lib/grub/x86_64-emu"
-	if _, err := os.Stat(modules); err != nil {
-		t.Fatalf("this test needs grub-emu: apt-get install grub-emu (%v)", err)
-	}
 	m := &grubMachine{t: t, p: platform{filesystem, loaderGRUB}}
 	m.device, m.dir = m.p.newDevice(t)
 	writeText(t, filepath.Join(m.dir, "grub/grub.cfg"), emuConfig+debianConfig)
 	writeText(t, filepath.Join(m.dir, "vmlinuz-6.1"), "foreign")
-	for _, module := range []string{"command.lst", "loadenv.mod", "test.mod", "echo.mod", "search.mod", "search_fs_uuid.mod", "sleep.mod", "reboot.mod", "true.mod", "boot.mod", "ext2.mod", "normal.mod", "configfile.mod", "disk.mod"} {
+	m.installModules(filepath.Join(m.dir, "grub"))
+	return m
+}
+
+// installModules puts what grub-emu loads into its directory.
+func (m *grubMachine) installModules(dir string) {
+	m.t.Helper()
+	const modules = "/usr/lib/grub/x86_64-emu"
+	if _, err := os.Stat(modules); err != nil {
+		m.t.Fatalf("this test needs grub-emu: apt-get install grub-emu (%v)", err)
+	}
+	m.must(os.MkdirAll(filepath.Join(dir, "x86_64-emu"), 0o755))
+	for _, module := range []string{"command.lst", "loadenv.mod", "test.mod", "echo.mod", "search.mod", "search_fs_uuid.mod", "sleep.mod", "reboot.mod", "true.mod", "boot.mod", "ext2.mod", "normal.mod", "configfile.mod", "disk.mod", "fat.mod", "fshelp.mod"} {
 		data, err := os.ReadFile(filepath.Join(modules, module))
 		if os.IsNotExist(err) {
 			continue // built into the program
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(filepath.Join(m.dir, "grub/x86_64-emu"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		writeText(t, filepath.Join(m.dir, "grub/x86_64-emu", module), string(data))
+		m.must(err)
+		writeText(m.t, filepath.Join(dir, "x86_64-emu", module), string(data))
 	}
-	return m
 }
 
 func (m *grubMachine) install(id string) {
@@ -132,8 +135,13 @@ func (m *grubMachine) boot(image string) string {
 	deviceMap := filepath.Join(m.t.TempDir(), "device.map")
 	notes := m.newNotes()
 	writeText(m.t, deviceMap, "(hd0) "+image+"\n(hd1) "+notes+"\n")
+	start := "-r hd0 -d /grub"
+	if m.esp != "" {
+		writeText(m.t, deviceMap, "(hd0) "+image+"\n(hd1) "+notes+"\n(hd2) "+m.esp+"\n")
+		start = "-r hd2 -d /EFI/debian"
+	}
 	// It wants a terminal; script gives it one.
-	command := exec.CommandContext(ctx, "script", "-qec", "grub-emu -m "+deviceMap+" -r hd0 -d /grub", "/dev/null")
+	command := exec.CommandContext(ctx, "script", "-qec", "grub-emu -m "+deviceMap+" "+start, "/dev/null")
 	command.Env = append(os.Environ(), "TERM=vt100")
 	command.WaitDelay = time.Second
 	var screen bytes.Buffer
