@@ -173,13 +173,18 @@ func (p *program) insist(ctx context.Context, verdict guard.Verdict) error {
 	if p.flags.commandLine != "" {
 		return unhealthyError{reason: "the trial was given up", said: true, state: "The boot loader's default is the version before."}
 	}
-	ctx = context.WithoutCancel(ctx) // going down must not keep from going down
 	if verdict == guard.Expired {
-		if err := p.reboot(ctx); err != nil {
+		if err := p.reboot(context.WithoutCancel(ctx)); err != nil {
 			p.announce("%v", err)
 		}
 	}
-	time.Sleep(rebootGrace)
+	select {
+	case <-ctx.Done():
+		// The last of all processes are asked to end, and the shutdown waits for
+		// them. The watchdog bounds what is left of it.
+		return nil
+	case <-time.After(rebootGrace):
+	}
 	p.announce("the orderly reboot takes longer than %s; rebooting by force", rebootGrace)
 	return forceReboot()
 }

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,8 +73,8 @@ func kernelRecord(record string) string {
 // directory is where the journal's files are, "" for this machine's. A machine without
 // a journal gives nothing.
 func Journal(ctx context.Context, directory, bootID string) ([]byte, error) {
-	arguments := []string{"--no-pager", "--quiet", "--output=short-precise", "--lines=" + journalLines,
-		"--boot=" + strings.ReplaceAll(bootID, "-", "")}
+	boot := cmp.Or(strings.ReplaceAll(bootID, "-", ""), "0")
+	arguments := []string{"--no-pager", "--quiet", "--output=short-precise", "--lines=" + journalLines, "--boot=" + boot}
 	if directory != "" {
 		if _, err := os.Stat(directory); err != nil {
 			return nil, nil

@@ -74,15 +74,15 @@ func (s *session) keepFailedBoots(ctx context.Context) {
 			continue
 		}
 		// It logged into its own tree, or into one that all generations share.
+		// Where neither has it, it was lost with that boot.
 		var log []byte
-		var err error
 		if tree != "" {
-			log, err = evidence.Journal(ctx, filepath.Join(tree, "var/log/journal"), boot.BootID)
+			log, _ = evidence.Journal(ctx, filepath.Join(tree, "var/log/journal"), boot.BootID)
 		}
 		if len(log) == 0 && s.Sources.Journal {
-			log, err = evidence.Journal(ctx, "", boot.BootID)
+			log, _ = evidence.Journal(ctx, "", boot.BootID)
 		}
-		s.keep(name, log, err)
+		s.keep(name, log, nil)
 	}
 	if tree == "" {
 		return
