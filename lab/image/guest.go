@@ -21,8 +21,12 @@ const guestTimeout = 2 * time.Minute
 // nothing but their own processor, or whose filesystems this host's kernel lacks.
 func (d *Disk) initialiseInGuest(ctx context.Context) (err error) {
 	p := d.spec.Platform
+	board, err := p.Board(d.Work)
+	if err != nil {
+		return err
+	}
 	machine := qemu.New(qemu.Config{
-		Program: p.Program, Arguments: p.Arguments, Memory: p.Memory, Directory: d.Work,
+		Program: p.Program, Arguments: board, Memory: p.Memory, Directory: d.Work,
 		Disks: []qemu.Disk{{Path: d.Image, Format: "raw"}},
 	})
 	defer machine.CutPower()

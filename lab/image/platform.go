@@ -3,6 +3,8 @@ package image
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 )
 
@@ -33,6 +35,24 @@ type Platform struct {
 	Install func(ctx context.Context, disk *Disk, arguments string) error
 	// InGuest has "tbupdate init" run in the booted machine instead of on the host.
 	InGuest bool
+}
+
+// Board gives QEMU's arguments for a machine that keeps what belongs to it alone, the
+// firmware's variables, in this directory.
+func (p Platform) Board(directory string) ([]string, error) {
+	arguments := slices.Clone(p.Arguments)
+	if p.Variables == "" {
+		return arguments, nil
+	}
+	content, err := os.ReadFile(p.Variables)
+	if err != nil {
+		return nil, err
+	}
+	variables := filepath.Join(directory, "variables")
+	if err := os.WriteFile(variables, content, 0o600); err != nil {
+		return nil, err
+	}
+	return append(arguments, "-drive", "if=pflash,format=raw,file="+variables), nil
 }
 
 // Partition is one of a disk's.

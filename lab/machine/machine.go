@@ -113,20 +113,12 @@ func (m *Machine) assemble(ctx context.Context, disk string) error {
 	if err := os.Truncate(m.payload, payloadSize); err != nil {
 		return err
 	}
-	arguments := m.Platform.Arguments
-	if m.Platform.Variables != "" {
-		variables := filepath.Join(m.directory, "variables")
-		content, err := os.ReadFile(m.Platform.Variables)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(variables, content, 0o600); err != nil {
-			return err
-		}
-		arguments = append(append([]string{}, arguments...), "-drive", "if=pflash,format=raw,file="+variables)
+	board, err := m.Platform.Board(m.directory)
+	if err != nil {
+		return err
 	}
 	m.Machine = qemu.New(qemu.Config{
-		Program: m.Platform.Program, Arguments: arguments, Memory: m.Platform.Memory, Directory: m.directory,
+		Program: m.Platform.Program, Arguments: board, Memory: m.Platform.Memory, Directory: m.directory,
 		Disks: []qemu.Disk{{Path: overlay, Format: "qcow2"}, {Path: m.payload, Format: "raw", ReadOnly: true}},
 	})
 	return nil

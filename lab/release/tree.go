@@ -29,7 +29,7 @@ var linksOf = map[string]string{
 }
 
 // directories are empty in a release.
-var directories = []string{"dev", "proc", "sys", "run", "tmp", "mnt", "root", "var/lib", "boot", "boot/efi", "etc/tbupdate/health.d", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc/lab"}
+var directories = []string{"dev", "proc", "sys", "run", "tmp", "mnt", "root", "var/lib", "boot", "efi", "etc/tbupdate/health.d", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc/lab"}
 
 // epoch is the time of every file, so that two builds of a release are the same.
 var epoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trebuchet-update/tbupdate/lab/guest/protocol"
 )
 
@@ -22,6 +24,9 @@ func system() error {
 	if output, err := exec.Command("mount", "-a").CombinedOutput(); err != nil {
 		say(protocol.Trouble, "mount -a: %v: %s", err, output)
 	}
+	if _, err := os.Stat("/sys/firmware/efi"); err == nil {
+		mountVariables()
+	}
 	integrate(protocol.Early, "early")
 	return serve(func() {
 		if defect() == protocol.DefectStuck {
@@ -30,6 +35,16 @@ func system() error {
 		}
 		integrate(protocol.Late, "up")
 	})
+}
+
+// mountVariables shows the variables of UEFI firmware, as systemd does.
+func mountVariables() {
+	if output, err := exec.Command("modprobe", "efivarfs").CombinedOutput(); err != nil {
+		say(protocol.Trouble, "cannot load efivarfs: %v: %s", err, output)
+	}
+	if err := unix.Mount("efivarfs", "/sys/firmware/efi/efivars", "efivarfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		say(protocol.Trouble, "cannot mount the firmware's variables: %v", err)
+	}
 }
 
 // integration is the boot integration for machines without systemd.
