@@ -89,7 +89,7 @@ func listNames(t *testing.T, dir string) map[string]string {
 // unharmed, and finishes.
 func TestKilledDuringInstall(t *testing.T) {
 	program := conformance.Build(t, ".")
-	for _, p := range []platform{{loopback.Ext4, loaderGRUB}, {loopback.Ext3, loaderExtlinux}} {
+	for _, p := range []platform{{loopback.Ext4, loaderGRUB}, {loopback.Ext3, loaderExtlinux}, {loopback.Ext4, loaderSdboot}} {
 		t.Run(p.String(), func(t *testing.T) {
 			_, dir := p.newDevice(t)
 			inside := openPlugin(t, dir)
@@ -98,7 +98,7 @@ func TestKilledDuringInstall(t *testing.T) {
 			entry := testEntry(t, "b2")
 			writeText(t, filepath.Join(entry.Root, "boot/initrd.img-6.1"), strings.Repeat("initrd", 1<<20))
 			for try := range 12 {
-				killDuringInstall(t, program, dir, entry, time.Duration(try)*8*time.Millisecond)
+				killDuringInstall(t, program, p.settings(dir), entry, time.Duration(try)*8*time.Millisecond)
 				again := openPlugin(t, dir)
 				state, err := again.State(t.Context())
 				mustDo(t, err)
@@ -118,11 +118,11 @@ func TestKilledDuringInstall(t *testing.T) {
 	}
 }
 
-func killDuringInstall(t *testing.T, program, dir string, entry sdk.Entry, after time.Duration) {
+func killDuringInstall(t *testing.T, program string, settings map[string]string, entry sdk.Entry, after time.Duration) {
 	t.Helper()
 	process := conformance.Start(t, program)
 	boot := process.Boot()
-	mustDo(t, boot.Configure(t.Context(), sdk.Setup{Settings: map[string]string{"mount": dir}, RunDirectory: t.TempDir()}))
+	mustDo(t, boot.Configure(t.Context(), sdk.Setup{Settings: settings, RunDirectory: t.TempDir()}))
 	done := make(chan error, 1)
 	go func() { _, err := boot.Install(t.Context(), entry); done <- err }()
 	time.Sleep(after)

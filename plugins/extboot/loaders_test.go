@@ -186,6 +186,16 @@ func TestCheck(t *testing.T) {
 		mustDo(t, p.SetDefault(t.Context(), "a1"))
 		wantFinding(t, p, sdk.SeverityWarning, "Debian GNU/Linux")
 	})
+	t.Run("entry of ours without a pin", func(t *testing.T) {
+		_, dir := grub.newDevice(t)
+		p := openPlugin(t, dir)
+		entry := testEntry(t, "a1")
+		entry.Arguments = []string{"root=UUID=2", "ro"}
+		mustInstall(t, p, entry)
+		wantFinding(t, p, sdk.SeverityWarning, "boot entry a1 it does not pin its root")
+		mustDo(t, p.SetDefault(t.Context(), "a1"))
+		wantFinding(t, p, sdk.SeverityBlocking, "boot entry a1 it does not pin its root")
+	})
 	t.Run("include not read", func(t *testing.T) {
 		_, dir := grub.newDevice(t)
 		writeText(t, filepath.Join(dir, "grub/grub.cfg"), "set default=0\n")

@@ -59,7 +59,8 @@ func (p *Plugin) checkRoomLeft(context.Context) ([]sdk.Finding, error) {
 		"another kernel set like the biggest one takes %d bytes, and %d are free", biggest, space.FreeBytes)}, nil
 }
 
-// checkEntries reports entries that the loader could not boot.
+// checkEntries reports entries that the loader could not boot, or not with their own
+// root.
 func (p *Plugin) checkEntries(ctx context.Context) ([]sdk.Finding, error) {
 	state, err := p.State(ctx)
 	if err != nil {
@@ -67,14 +68,18 @@ func (p *Plugin) checkEntries(ctx context.Context) ([]sdk.Finding, error) {
 	}
 	var findings []sdk.Finding
 	for _, entry := range state.Entries {
-		if entry.Problem == "" {
+		problem := entry.Problem
+		if problem == "" && entry.CommandLine != "" && Unpinned(entry.CommandLine) {
+			problem = "it does not pin its root, so after an update it boots its own kernel with whatever root is the newest: " + entry.CommandLine
+		}
+		if problem == "" {
 			continue
 		}
 		severity, remedy := sdk.SeverityWarning, "tbupdate recover, or tbupdate gc"
 		if entry.ID == state.Default || entry.ID == state.Trial {
 			severity, remedy = sdk.SeverityBlocking, "install the generation again, or make another one the default"
 		}
-		findings = append(findings, sdk.Finding{Severity: severity, Subject: "boot entry " + entry.ID, Problem: entry.Problem, Remedy: remedy})
+		findings = append(findings, sdk.Finding{Severity: severity, Subject: "boot entry " + entry.ID, Problem: problem, Remedy: remedy})
 	}
 	return findings, nil
 }
