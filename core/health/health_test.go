@@ -138,6 +138,19 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+func TestNamesOfUnits(t *testing.T) {
+	t.Parallel()
+	const list = "bad.service   loaded failed failed bad.service\ncheck.service loaded failed failed Check if Any System Units Failed\n"
+	for except, want := range map[string]string{"check.service": ", as did bad.service", "other.service": ", as did bad.service, check.service"} {
+		if got := namesOfUnits(list, except); got != want {
+			t.Errorf("without %s: %q, want %q", except, got, want)
+		}
+	}
+	if got := namesOfUnits("check.service loaded failed failed Check\n", "check.service"); got != "" {
+		t.Errorf("nothing else: %q", got)
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	const head4 = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -46,20 +45,36 @@ func Booted() []Check {
 				return err
 			}
 			if unit["ActiveState"] == "failed" {
-				fmt.Fprintf(output, "%s: %s (%s)\n", name, unit["ActiveState"], unit["Result"])
-				listFailed(ctx, output)
-				return fmt.Errorf("%s failed (%s)", name, unit["Result"])
+				return fmt.Errorf("%s failed (%s)%s", name, unit["Result"], otherFailed(ctx, output, name))
 			}
 		}
 		return nil
 	}}}
 }
 
-// listFailed adds to the output which units failed.
-func listFailed(ctx context.Context, output io.Writer) {
-	if list, err := command.Output(ctx, "systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"); err == nil {
-		_, _ = output.Write(list)
+// otherFailed lists in the output which units failed, and names those other than one:
+// that one may only be the check that says so.
+func otherFailed(ctx context.Context, output io.Writer, one string) string {
+	list, err := command.Output(ctx, "systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager")
+	if err != nil {
+		return ""
 	}
+	_, _ = output.Write(list)
+	return namesOfUnits(string(list), one)
+}
+
+// namesOfUnits gives the names in a list of units, as the end of a clause.
+func namesOfUnits(list, except string) string {
+	var names []string
+	for line := range strings.Lines(list) {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] != except {
+			names = append(names, fields[0])
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return ", as did " + strings.Join(names, ", ")
 }
 
 // Units gives a check for each of these units of systemd: that it is active, or has
@@ -182,15 +197,4 @@ func hasRoute6(table string) bool {
 func usable(flags string) bool {
 	value, err := strconv.ParseUint(flags, 16, 32)
 	return err == nil && value&routeUp != 0 && value&routeReject == 0
-}
-
-// Names lists the names of checks.
-func Names(checks []Check) []string {
-	return slices.Collect(func(yield func(string) bool) {
-		for _, check := range checks {
-			if !yield(check.Name) {
-				return
-			}
-		}
-	})
 }

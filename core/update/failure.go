@@ -127,7 +127,7 @@ func (s *session) reasonOfFailure(back string, state sdk.BootState) string {
 	}
 	reason := strings.Join(s.reasonsOfBoots(back, used), "; ")
 	switch {
-	case left > 0:
+	case left > 0 && used < trial.Tries:
 		return fmt.Sprintf("%s was booted after %d of %d tries: %s", back, used, trial.Tries, reason)
 	case trial.Tries > 1:
 		return fmt.Sprintf("%s (after %d tries)", reason, used)

@@ -33,6 +33,7 @@ func TestReasonOfFailure(t *testing.T) {
 		{"unhealthy each time", 3, []generation.TrialBoot{modem, {BootID: "d", Failed: modem.Failed}, {BootID: "e", Failed: modem.Failed}}, 0, false, "", "health check 30-modem failed: no carrier (after 3 tries)"},
 		{"each time something else", 3, []generation.TrialBoot{modem, late}, 0, false, panicked, "health check 30-modem failed: no carrier; not confirmed within 5m0s; the kernel crashed: Kernel panic - not syncing: Attempted to kill init! (after 3 tries)"},
 		{"given up at the loader's menu", 3, []generation.TrialBoot{modem}, 2, true, "", "OLD was booted after 1 of 3 tries: health check 30-modem failed: no carrier"},
+		{"a loader that does not count", 1, []generation.TrialBoot{modem}, 1, true, "", "health check 30-modem failed: no carrier"},
 		{"a loader that counts for itself", 1, []generation.TrialBoot{modem, late}, 0, false, "", "health check 30-modem failed: no carrier; not confirmed within 5m0s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
