@@ -25,7 +25,10 @@ func main() {
 	}
 }
 
-const usage = `usage: go run ./lab boot PLATFORM [COMMAND…]   boot, run each command in the guest, power off`
+const usage = `usage: go run ./lab COMMAND
+  list                      stories, with the platforms that they run on
+  run STORY PLATFORM        play a story, with the machine's console
+  boot PLATFORM [SHELL…]    boot, run each shell command in the guest, power off`
 
 func run(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
@@ -38,6 +41,10 @@ func run(ctx context.Context, arguments []string) error {
 		return err
 	}
 	switch {
+	case flags.Arg(0) == "list" && flags.NArg() == 1:
+		return list()
+	case flags.Arg(0) == "run" && flags.NArg() == 3:
+		return play(ctx, machine.NewWorkshop(top), flags.Arg(1), flags.Arg(2))
 	case flags.Arg(0) == "boot" && flags.NArg() >= 2:
 		return boot(ctx, machine.NewWorkshop(top), flags.Arg(1), flags.Args()[2:])
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/trebuchet-update/tbupdate/lab/cache"
 	"github.com/trebuchet-update/tbupdate/lab/command"
@@ -29,8 +30,8 @@ type Spec struct {
 	Tree     string // the root tree
 	// BootSize is that of the filesystem for /boot, in bytes; 0 for plenty.
 	BootSize int64
-	// Update are lines of TOML for the section [update] of the configuration.
-	Update []string
+	// ConfirmTimeout is that of the configuration; 0 for plenty.
+	ConfirmTimeout time.Duration
 	// Programs is a directory with bin/tbupdate and plugins/ for this host.
 	Programs string
 }
@@ -81,7 +82,7 @@ func Build(ctx context.Context, store cache.Store, spec Spec) (string, error) {
 		}
 		parts = append(parts, content)
 	}
-	parts = append(parts, spec.Platform.Name, spec.Tree, spec.BootSize, spec.Update, spec.Programs)
+	parts = append(parts, spec.Platform.Name, spec.Tree, spec.BootSize, spec.ConfirmTimeout, spec.Programs)
 	return store.Get("image-"+spec.Platform.Name, cache.KeyOf(parts...), func(path string) error {
 		d := &Disk{Image: path, spec: spec}
 		return d.make(ctx)
@@ -200,7 +201,7 @@ func (d *Disk) fstab() string {
 // restart and a watchdog that does not wait long.
 const (
 	commonArguments = "quiet"
-	trialArguments  = "panic=2 softdog.soft_margin=30"
+	trialArguments  = "panic=2 softdog.soft_margin=45"
 )
 
 // config gives the configuration of the machine, or with a disk that of the host for
@@ -220,12 +221,20 @@ func (d *Disk) config(host *Disk) string {
 		fmt.Sprintf("trial_arguments = %q", trialArguments),
 		"[boot.config]")
 	lines = append(lines, p.BootConfig(host)...)
-	lines = append(lines, "[update]", `reboot = "manual"`, `confirm_timeout = "1m"`)
-	lines = append(lines, d.spec.Update...)
+	lines = append(lines, "[update]", `reboot = "manual"`, d.confirmTimeout())
 	if host != nil {
 		lines = append(lines, "[plugins]", fmt.Sprintf("dirs = [%q]", filepath.Join(d.Work, "plugins")))
 	}
 	return strings.Join(lines, "\n") + "\n"
+}
+
+// confirmTimeout is long enough for a busy host.
+func (d *Disk) confirmTimeout() string {
+	timeout := d.spec.ConfirmTimeout
+	if timeout == 0 {
+		timeout = 4 * time.Minute
+	}
+	return fmt.Sprintf("confirm_timeout = %q", timeout)
 }
 
 // arguments are those of the installed system's kernel.

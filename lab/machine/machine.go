@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/trebuchet-update/tbupdate/lab/guest/protocol"
@@ -18,9 +19,11 @@ import (
 	"github.com/trebuchet-update/tbupdate/lab/release"
 )
 
-// Workshop makes machines.
+// Workshop makes machines. Its methods may be called from several goroutines.
 type Workshop struct {
-	top      string
+	top string
+
+	mu       sync.Mutex
 	builders map[string]*release.Builder // by architecture
 }
 
@@ -31,6 +34,8 @@ func NewWorkshop(top string) *Workshop {
 
 // Builder gives the builder of releases for an architecture.
 func (w *Workshop) Builder(ctx context.Context, arch string) (*release.Builder, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if b, ok := w.builders[arch]; ok {
 		return b, nil
 	}
@@ -43,8 +48,9 @@ func (w *Workshop) Builder(ctx context.Context, arch string) (*release.Builder, 
 
 // Options are what may differ from one machine to another of the same platform.
 type Options struct {
-	BootSize int64    // of /boot, in bytes; 0 for plenty
-	Update   []string // lines of TOML for [update]
+	BootSize int64 // of /boot, in bytes; 0 for plenty
+	// ConfirmTimeout is how long a trial may run without being confirmed; 0 for plenty.
+	ConfirmTimeout time.Duration
 	// Release is the number of the release that is installed; 0 means 1.
 	Release int
 }
@@ -84,7 +90,7 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 		return nil, err
 	}
 	disk, err := image.Build(ctx, m.Releases.Store, image.Spec{
-		Platform: platform, Tree: tree, Programs: m.Releases.Host, BootSize: options.BootSize, Update: options.Update,
+		Platform: platform, Tree: tree, Programs: m.Releases.Host, BootSize: options.BootSize, ConfirmTimeout: options.ConfirmTimeout,
 	})
 	if err != nil {
 		return nil, err

@@ -25,11 +25,19 @@ func (p *player) make(ts *testscript.TestScript, words []string) error {
 	}
 	var options machine.Options
 	for key, value := range values {
-		number, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || key != "boot" {
-			return fmt.Errorf("cannot make a machine with %s=%s", key, value)
+		switch key {
+		case "boot":
+			var size int64
+			size, err = strconv.ParseInt(value, 10, 64)
+			options.BootSize = size << 20
+		case "confirm-timeout":
+			options.ConfirmTimeout, err = time.ParseDuration(value)
+		default:
+			err = errors.New("there is no such option")
 		}
-		options.BootSize = number << 20
+		if err != nil {
+			return fmt.Errorf("cannot make a machine with %s=%s: %w", key, value, err)
+		}
 	}
 	began := time.Now()
 	if p.machine, err = p.workshop.New(p.ctx, p.it.Platform, options); err != nil {

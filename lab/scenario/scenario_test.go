@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -34,17 +35,27 @@ func TestScenarios(t *testing.T) {
 		t.Fatal(err)
 	}
 	workshop := machine.NewWorkshop(top)
+	var mu sync.Mutex
 	var all []scenario.Result
-	for _, c := range cases {
-		if *only != "" && c.Platform.Name != *only {
-			continue
+	// As many machines at a time as go test's flag -parallel says: each keeps one
+	// processor busy.
+	t.Run("machines", func(t *testing.T) {
+		for _, c := range cases {
+			if *only != "" && c.Platform.Name != *only {
+				continue
+			}
+			t.Run(c.Name(), func(t *testing.T) {
+				t.Parallel()
+				var result scenario.Result
+				defer func() {
+					mu.Lock()
+					defer mu.Unlock()
+					all = append(all, result)
+				}()
+				scenario.Play(t.Context(), workshop, c, inPlace{t}, &result)
+			})
 		}
-		t.Run(c.Name(), func(t *testing.T) {
-			var result scenario.Result
-			defer func() { all = append(all, result) }()
-			scenario.Play(t.Context(), workshop, c, inPlace{t}, &result)
-		})
-	}
+	})
 	if len(all) == 0 && !filtered() {
 		t.Fatal("no story was played")
 	}
@@ -68,7 +79,7 @@ func filtered() bool { return strings.Contains(flag.Lookup("test.run").Value.Str
 type inPlace struct{ *testing.T }
 
 func (p inPlace) Run(_ string, story func(testscript.T)) { story(p) }
-func (inPlace) Parallel()                                {}
+func (inPlace) Parallel()                                {} // it is already
 func (inPlace) Verbose() bool                            { return testing.Verbose() }
 
 func TestEveryStoryIsInASet(t *testing.T) {
