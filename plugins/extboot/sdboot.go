@@ -29,7 +29,7 @@ const (
 // default is changed with one sector, and so is a trial armed: it is a file of its own
 // with a counter in its name, which stands before all others until systemd-boot,
 // renaming it at each try, has counted it down to +0, which stands after all others.
-// docs/decisions/0007-systemd-boot.md has the reasons and the crash windows.
+// docs/decisions/0009-counting-tries.md has the reasons and the crash windows.
 type sdbootLoader struct {
 	volume    bootdir.Volume
 	variables string // directory of EFI variables; "" on disks that did not boot this machine

@@ -34,7 +34,7 @@ func wantState(t *testing.T, p *testPlugin, defaultID, trial string, tries int) 
 }
 
 // What a loss of power leaves of Arm and of the loader's renaming, and what then
-// boots. The states are those of docs/decisions/0007-systemd-boot.md.
+// boots. The states are those of docs/decisions/0009-counting-tries.md.
 func TestSdbootStatesBetweenWrites(t *testing.T) {
 	p, dir := newSdboot(t)
 	mustDo(t, p.Arm(t.Context(), "b2", 3))
