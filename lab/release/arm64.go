@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 
 	"github.com/trebuchet-update/tbupdate/lab/arm64tree"
@@ -27,12 +28,22 @@ func (b *Builder) arm64Base() string {
 	return filepath.Join(filepath.Dir(b.Kernels[0].Tree), arm64tree.Base)
 }
 
+// flashKernelPlugin is the program on the host that says what it needs of flash-kernel.
+const flashKernelPlugin = "plugins/tbupdate-boot-flashkernel"
+
 // addBase starts the tree of a release with the distribution's part of it. Only ARM
 // machines have one, since flash-kernel needs much of a Debian around it.
 func (b *Builder) addBase(ctx context.Context, path string) error {
 	if b.Arch != "arm64" {
 		return nil
 	}
-	_, err := command.Run(ctx, nil, "cp", "-a", b.arm64Base(), path)
-	return err
+	if _, err := command.Run(ctx, nil, "cp", "-a", b.arm64Base(), path); err != nil {
+		return err
+	}
+	// As docs/flashkernel.md has it: a flash-kernel that a person runs keeps the chooser.
+	snippet, err := command.Run(ctx, nil, filepath.Join(b.Host, flashKernelPlugin), "snippet")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(path, "etc/flash-kernel/ubootenv.d/zz-tbupdate"), []byte(snippet), 0o644)
 }

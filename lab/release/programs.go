@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -11,18 +12,15 @@ import (
 
 // programs are what is built from this module for a guest: package by file name.
 var programs = map[string]string{
-	"bin/tbupdate":                  "./cmd/tbupdate",
-	"plugins/tbupdate-fs-btrfs":     "./plugins/btrfs",
-	"plugins/tbupdate-boot-extboot": "./plugins/extboot",
-	"lab/agent":                     "./lab/guest/agent",
-	"lab/initramfs":                 "./lab/guest/initramfs",
-	"lab/hold":                      "./lab/guest/hold",
+	"bin/tbupdate":              "./cmd/tbupdate",
+	"plugins/tbupdate-fs-btrfs": "./plugins/btrfs",
+	"lab/agent":                 "./lab/guest/agent",
+	"lab/initramfs":             "./lab/guest/initramfs",
+	"lab/hold":                  "./lab/guest/hold",
 }
 
-// optional are built where their package exists.
-var optional = map[string]string{
-	"plugins/tbupdate-boot-flashkernel": "./plugins/flashkernel",
-}
+// bootPlugins are built for a guest as well, by architecture.
+var bootPlugins = map[string]string{"amd64": "extboot", "arm64": "flashkernel"}
 
 // hostPrograms are built for the host: what a build host runs, and what works on a
 // disk image.
@@ -31,6 +29,7 @@ var hostPrograms = map[string]string{
 	"bin/tbupdate":                  "./cmd/tbupdate",
 	"plugins/tbupdate-fs-btrfs":     "./plugins/btrfs",
 	"plugins/tbupdate-boot-extboot": "./plugins/extboot",
+	flashKernelPlugin:               "./plugins/flashkernel",
 }
 
 // build builds programs from the module at top into the cache, static and without
@@ -70,16 +69,11 @@ func compile(ctx context.Context, top, source, path string, environment []string
 	return err
 }
 
-// withOptional adds the optional programs that this module has.
-func withOptional(top string) map[string]string {
-	all := map[string]string{}
-	for file, source := range programs {
-		all[file] = source
-	}
-	for file, source := range optional {
-		if _, err := os.Stat(filepath.Join(top, source, "main.go")); err == nil {
-			all[file] = source
-		}
+// guestPrograms gives what is built for the guests of an architecture.
+func guestPrograms(arch string) map[string]string {
+	all := maps.Clone(programs)
+	if plugin, ok := bootPlugins[arch]; ok {
+		all["plugins/tbupdate-boot-"+plugin] = "./plugins/" + plugin
 	}
 	return all
 }

@@ -50,7 +50,7 @@ func New(ctx context.Context, top, arch string) (*Builder, error) {
 		return nil, err
 	}
 	var err error
-	if b.Guest, err = build(ctx, b.Store, top, arch, withOptional(top), "GOARCH="+arch, "GOARM=7"); err != nil {
+	if b.Guest, err = build(ctx, b.Store, top, arch, guestPrograms(arch), "GOARCH="+arch, "GOARM=7"); err != nil {
 		return nil, err
 	}
 	if b.Host, err = build(ctx, b.Store, top, "host", hostPrograms); err != nil {
