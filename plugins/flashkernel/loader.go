@@ -227,8 +227,7 @@ func (u *ubootLoader) Publish(context.Context, bootdir.Record) error {
 	return u.writeScript()
 }
 
-// Withdraw implements bootdir.Loader. A trial that is used up is forgotten with its
-// entry.
+// Withdraw implements bootdir.Loader. A trial that is used up is forgotten.
 func (u *ubootLoader) Withdraw(ctx context.Context, id string) error {
 	trial, _, err := u.trials.read(ctx)
 	if err != nil || trial.ID != id {
@@ -259,14 +258,15 @@ func (u *ubootLoader) Disarm(ctx context.Context) error {
 	return u.trials.write(ctx, chooser.Trial{})
 }
 
-// SetDefault implements bootdir.Loader. It takes back a trial of the same entry
-// first: in between, the former default boots.
+// SetDefault implements bootdir.Loader. A trial of the same entry that has starts left
+// is taken back first: in between, the former default boots. One that has none left, as
+// after the start that is being confirmed, is only tidied up, after the switch.
 func (u *ubootLoader) SetDefault(ctx context.Context, id string) error {
 	trial, _, err := u.trials.read(ctx)
 	if err != nil {
 		return err
 	}
-	if trial.ID == id {
+	if trial.ID == id && trial.Left() > 0 {
 		if err := u.trials.write(ctx, chooser.Trial{}); err != nil {
 			return err
 		}
@@ -278,7 +278,10 @@ func (u *ubootLoader) SetDefault(ctx context.Context, id string) error {
 	if now.ID != id {
 		now.ID, now.Previous = id, now.ID
 	}
-	return u.writeDefault(now)
+	if err := u.writeDefault(now); err != nil {
+		return err
+	}
+	return u.Withdraw(ctx, id)
 }
 
 // Problem implements bootdir.Loader. What an entry needs besides its files does not

@@ -16,10 +16,11 @@ import (
 // These tests run the chooser in U-Boot. The scripts of the entries are short here;
 // the tests of the plugin have those that flash-kernel makes.
 
-const odd = `odd=$x;{y} back\slash "quoted text" it's`
+// odd would end a script that expands it without quotes.
+const odd = `odd=$x;{y} back\slash "quoted text" it's ; reset`
 
 func entryScript(id string) string {
-	return `setenv bootargs "others ${bootargs}"
+	return `setenv bootargs others ${bootargs}
 ` + snippet + `
 load ${tbupdate_boot} ${kernel_addr_r} ${fk_image_locations}vmlinuz-${fk_kvers} && load ${tbupdate_boot} ` + uboottest.FDTAddress + ` ${fk_image_locations}dtb && load ${tbupdate_boot} ${ramdisk_addr_r} ${fk_image_locations}initrd && booti ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ` + uboottest.FDTAddress + `
 `
@@ -62,7 +63,7 @@ func bootFiles(t *testing.T) map[string][]byte {
 		files[dir+"initrd"] = bytes.Repeat([]byte{1}, initrd)
 		files[dir+"boot.scr"] = script(t, entryScript(id))
 		files[dir+EntryWords] = encode(t, Words{Version: "6.1", CommandLine: "root=" + id + " " + odd})
-		files[dir+TrialWords] = encode(t, Words{Version: "6.1", CommandLine: "root=" + id + " panic=10"})
+		files[dir+TrialWords] = encode(t, Words{Version: "6.1", CommandLine: "root=" + id + " panic=10 " + odd})
 	}
 	for _, name := range []string{DefaultA, DefaultB} {
 		files["tbupdate/"+name] = encode(t, Default{ID: "a1", Previous: "z0", Partition: uboottest.StatePartition})
@@ -121,7 +122,7 @@ func TestCounts(t *testing.T) {
 	for start := 1; start <= 3; start++ {
 		got := m.Start()
 		wantKernel(t, got, "b2")
-		if got.CommandLine != "root=b2 panic=10" || got.InitrdSize != 3000 {
+		if got.CommandLine != "root=b2 panic=10 "+odd || got.InitrdSize != 3000 {
 			t.Errorf("command line %q, initrd of %d bytes", got.CommandLine, got.InitrdSize)
 		}
 		want := Trial{ID: "b2", Starts: start, Limit: 3}
