@@ -36,7 +36,8 @@ define newline
 endef
 
 SCRIPTS = .ci/run demo/boot demo/run demo/trees \
-          system/tbupdate-rc system/initramfs-tools/hooks/tbupdate system/initramfs-tools/scripts/init-top/tbupdate
+          system/tbupdate-rc system/initramfs-tools/hooks/tbupdate system/initramfs-tools/scripts/init-top/tbupdate \
+          system/initramfs-tools/scripts/init-bottom/tbupdate
 
 .DELETE_ON_ERROR:
 .PHONY: help build install demo test test-full lab lint bench fuzz generate deps root clean distclean
@@ -71,7 +72,7 @@ INITRAMFS = $(DESTDIR)$(PREFIX)/share/initramfs-tools
 install: build
 	umask 022 && install -d -m 755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/systemd/system-preset \
-		$(INITRAMFS)/hooks $(INITRAMFS)/scripts/init-top
+		$(INITRAMFS)/hooks $(INITRAMFS)/scripts/init-top $(INITRAMFS)/scripts/init-bottom
 	for unit in system/*.service; do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit#*/} && \
 		chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit#*/} || exit 1; done
@@ -79,6 +80,7 @@ install: build
 	install -m 755 system/tbupdate-rc $(DESTDIR)$(PREFIX)/lib/tbupdate/
 	install -m 755 system/initramfs-tools/hooks/tbupdate $(INITRAMFS)/hooks/
 	install -m 755 system/initramfs-tools/scripts/init-top/tbupdate $(INITRAMFS)/scripts/init-top/
+	install -m 755 system/initramfs-tools/scripts/init-bottom/tbupdate $(INITRAMFS)/scripts/init-bottom/
 	install -m 755 $(PROGRAMS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin/
 	$(foreach p,$(PLUGINS),install -m 755 $(BIN)/plugins/$(call plugin-name,$p) $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins/$(newline))
 	$(foreach l,$(LINKS),ln -sf tbdiff $(DESTDIR)$(PREFIX)/bin/$l$(newline))

@@ -86,7 +86,7 @@ func TestUnitsThatWaitForEachOther(t *testing.T) {
 
 func TestScriptsAreClean(t *testing.T) {
 	t.Parallel()
-	scripts := []string{"tbupdate-rc", "initramfs-tools/hooks/tbupdate", "initramfs-tools/scripts/init-top/tbupdate"}
+	scripts := []string{"tbupdate-rc", "initramfs-tools/hooks/tbupdate", "initramfs-tools/scripts/init-top/tbupdate", "initramfs-tools/scripts/init-bottom/tbupdate"}
 	if output, err := exec.Command("shellcheck", scripts...).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, output)
 	}
