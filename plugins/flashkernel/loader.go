@@ -281,7 +281,8 @@ func (u *ubootLoader) SetDefault(ctx context.Context, id string) error {
 	if err := u.writeDefault(now); err != nil {
 		return err
 	}
-	return u.Withdraw(ctx, id)
+	_ = u.Withdraw(ctx, id) // the switch is made, and what is left names no start
+	return nil
 }
 
 // Problem implements bootdir.Loader. What an entry needs besides its files does not
