@@ -82,7 +82,7 @@ func Build(ctx context.Context, store cache.Store, spec Spec) (string, error) {
 		}
 		parts = append(parts, content)
 	}
-	parts = append(parts, spec.Platform.Name, spec.Tree, spec.BootSize, spec.ConfirmTimeout, spec.Programs)
+	parts = append(parts, spec.Platform.Name, spec.Platform.First, spec.Tree, spec.BootSize, spec.ConfirmTimeout, spec.Programs)
 	return store.Get("image-"+spec.Platform.Name, cache.KeyOf(parts...), func(path string) error {
 		d := &Disk{Image: path, spec: spec}
 		return d.make(ctx)

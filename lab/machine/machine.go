@@ -48,7 +48,9 @@ func (w *Workshop) Builder(ctx context.Context, arch string) (*release.Builder, 
 
 // Options are what may differ from one machine to another of the same platform.
 type Options struct {
-	BootSize int64 // of /boot, in bytes; 0 for plenty
+	// BootSize is that of /boot, FirstSize that of the disk's first partition; in bytes,
+	// 0 for plenty.
+	BootSize, FirstSize int64
 	// ConfirmTimeout is how long a trial may run without being confirmed; 0 for plenty.
 	ConfirmTimeout time.Duration
 	// Release is the number of the release that is installed; 0 means 1.
@@ -88,6 +90,9 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 	tree, err := m.Releases.Tree(ctx, m.Installed)
 	if err != nil {
 		return nil, err
+	}
+	if options.FirstSize != 0 {
+		platform.First.Size = options.FirstSize
 	}
 	disk, err := image.Build(ctx, m.Releases.Store, image.Spec{
 		Platform: platform, Tree: tree, Programs: m.Releases.Host, BootSize: options.BootSize, ConfirmTimeout: options.ConfirmTimeout,

@@ -124,6 +124,7 @@ func (m *Machine) start() (_ *process, err error) {
 		if err != nil {
 			_ = p.command.Process.Kill()
 			<-p.ended
+			err = fmt.Errorf("%w: %s", err, p.stderr) // which is complete now
 		}
 	}()
 	link, err := p.accept(monitorSocket)
@@ -198,7 +199,7 @@ func (p *process) accept(socket *net.UnixListener) (net.Conn, error) {
 	}()
 	link, err := socket.Accept()
 	if err != nil {
-		return nil, fmt.Errorf("%s does not start: %w: %s", p.command.Path, err, p.stderr)
+		return nil, fmt.Errorf("%s does not start: %w", p.command.Path, err)
 	}
 	return link, nil
 }

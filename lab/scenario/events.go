@@ -27,9 +27,9 @@ func (p *player) make(ts *testscript.TestScript, words []string) error {
 	for key, value := range values {
 		switch key {
 		case "boot":
-			var size int64
-			size, err = strconv.ParseInt(value, 10, 64)
-			options.BootSize = size << 20
+			options.BootSize, err = mebibytes(value)
+		case "first":
+			options.FirstSize, err = mebibytes(value)
 		case "confirm-timeout":
 			options.ConfirmTimeout, err = time.ParseDuration(value)
 		default:
@@ -46,6 +46,11 @@ func (p *player) make(ts *testscript.TestScript, words []string) error {
 	ts.Logf("a machine of platform %s, made or found in %.1f s", p.it.Platform.Name, time.Since(began).Seconds())
 	p.known[p.machine.Installed.Version] = p.machine.Installed
 	return nil
+}
+
+func mebibytes(text string) (int64, error) {
+	size, err := strconv.ParseInt(text, 10, 32)
+	return size << 20, err
 }
 
 func (p *player) powerOn(*testscript.TestScript, []string) error {

@@ -22,8 +22,9 @@ import (
 // What happens:
 //
 //	machine [OPTION…]         make the machine, which is off: release 1 is installed;
-//	                          boot=MIB is the size of /boot, confirm-timeout=DURATION
-//	                          what the configuration says
+//	                          boot=MIB is the size of /boot, first=MIB that of the
+//	                          first partition; confirm-timeout=DURATION is what the
+//	                          configuration says
 //	power-on                  switch it on
 //	power-cut                 cut the power; a failure, of which the time is taken
 //	reset                     press the reset button; a failure as well
