@@ -76,7 +76,7 @@ func (d Default) Bytes(layout envimage.Layout) ([]byte, error) {
 	e.Set(variableDefault, d.ID)
 	e.Set(variablePrevious, d.Previous)
 	if d.Partition > 0 {
-		e.Set(variableState, strconv.FormatInt(int64(d.Partition), 16)) // U-Boot reads hexadecimal digits
+		e.Set(variableState, strconv.FormatInt(int64(d.Partition), 16)) // U-Boot takes 10 for the 16th partition
 	}
 	e.Set(variableStateDevice, d.Device)
 	if d.CountedByUBoot {

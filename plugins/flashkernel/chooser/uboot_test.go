@@ -264,6 +264,18 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// The state may be on another disk, named as U-Boot does.
+func TestStateOnNamedDevice(t *testing.T) {
+	files := bootFiles(t)
+	for _, name := range []string{DefaultA, DefaultB} {
+		files["tbupdate/"+name] = encode(t, Default{ID: "a1", Device: "virtio 0:1"})
+	}
+	m := bench(t, files)
+	setTrial(t, m, Trial{ID: "b2", Limit: 1})
+	wantKernel(t, m.Start(), "b2")
+	wantKernel(t, m.Start(), "a1")
+}
+
 // An entry without a script, for a U-Boot by itself.
 func TestExtlinux(t *testing.T) {
 	files := bootFiles(t)
