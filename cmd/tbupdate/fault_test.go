@@ -141,7 +141,7 @@ type ran struct {
 // runHere runs a command in this process, on a program that setUp may change.
 func (m *testMachine) runHere(ctx context.Context, setUp func(*program), command ...string) ran {
 	var stdout, stderr bytes.Buffer
-	p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, now: time.Now, reboot: noReboot}
+	p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, now: time.Now, rebooter: noReboot{}}
 	if setUp != nil {
 		setUp(p)
 	}

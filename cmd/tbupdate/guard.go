@@ -174,7 +174,7 @@ func (p *program) insist(ctx context.Context, verdict guard.Verdict) error {
 		return unhealthyError{reason: "the trial was given up", said: true, state: "The boot loader's default is the version before."}
 	}
 	if verdict == guard.Expired {
-		if err := p.reboot(context.WithoutCancel(ctx)); err != nil {
+		if err := p.rebooter.Request(context.WithoutCancel(ctx)); err != nil {
 			p.announce("%v", err)
 		}
 	}
@@ -186,5 +186,5 @@ func (p *program) insist(ctx context.Context, verdict guard.Verdict) error {
 	case <-time.After(rebootGrace):
 	}
 	p.announce("the orderly reboot takes longer than %s; rebooting by force", rebootGrace)
-	return forceReboot()
+	return p.rebooter.Force()
 }

@@ -191,8 +191,9 @@ func (p *program) reject(ctx context.Context, verdict judgement, noReboot bool) 
 	if err := board.Post(verdict.Trial, guard.Rejected); err != nil {
 		fmt.Fprintf(p.stderr, "tbupdate: %v.\n", err)
 	}
-	if rebootErr := p.reboot(ctx); rebootErr != nil {
-		return errors.Join(err, rebootErr)
+	if rebootErr := p.rebooter.Request(ctx); rebootErr != nil {
+		p.announce("%v; rebooting by force", rebootErr)
+		err = errors.Join(err, p.rebooter.Force())
 	}
 	return errors.Join(err, failure)
 }

@@ -15,7 +15,7 @@ var version = "development"
 
 func main() {
 	ctx, stop := watchSignals(context.Background())
-	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, reboot: rebootMachine}
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, rebooter: runningMachine{}}
 	code := p.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)

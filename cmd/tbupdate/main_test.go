@@ -87,10 +87,13 @@ func place(kind generation.OperationKind, step update.Step, phase update.Phase) 
 func runObserved(arguments []string, observe func(generation.OperationKind, update.Step, update.Phase)) {
 	ctx, stop := watchSignals(context.Background())
 	defer stop()
-	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, observe: observe, reboot: noReboot}
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, observe: observe, rebooter: noReboot{}}
 	os.Exit(p.run(ctx, arguments))
 }
 
-// noReboot stands for the reboot in all tests: the machine that runs them is not to
-// go down, whatever they do.
-func noReboot(context.Context) error { return errors.New("the tests do not reboot") }
+// noReboot is the rebooter of all tests: the machine that runs them is not to go down,
+// whatever they do.
+type noReboot struct{}
+
+func (noReboot) Request(context.Context) error { return errors.New("the tests do not reboot") }
+func (noReboot) Force() error                  { return errors.New("the tests do not reboot") }

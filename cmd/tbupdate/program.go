@@ -27,9 +27,8 @@ type program struct {
 	// observe, where it is set, sees every step of an operation as it passes.
 	observe func(generation.OperationKind, update.Step, update.Phase)
 	// wrap, where it is set, decorates the plugins.
-	wrap func(sdk.FS, sdk.Boot) (sdk.FS, sdk.Boot)
-	// reboot has the machine reboot, and returns when that is under way.
-	reboot func(context.Context) error
+	wrap     func(sdk.FS, sdk.Boot) (sdk.FS, sdk.Boot)
+	rebooter rebooter
 
 	flags flags
 	// answered is true once the one JSON object is printed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"syscall"
 	"time"
 
@@ -17,10 +18,20 @@ import (
 // requestLimit is how long the init system may take to accept a reboot.
 const requestLimit = 30 * time.Second
 
-// rebootMachine asks the init system for an orderly reboot, and returns when that is
-// under way. Where there is nobody to ask, or nobody who listens, the kernel is
-// asked.
-func rebootMachine(ctx context.Context) error {
+// rebooter has a machine reboot.
+type rebooter interface {
+	// Request asks for an orderly reboot, and returns when that is under way.
+	Request(ctx context.Context) error
+	// Force reboots at once.
+	Force() error
+}
+
+// runningMachine is the rebooter of the machine that this program runs on.
+type runningMachine struct{}
+
+// Request asks the init system. Where there is no program to ask it with, the kernel
+// is asked.
+func (m runningMachine) Request(ctx context.Context) error {
 	if !ownsMachine() {
 		return errors.New("cannot reboot: this is not the machine's own file tree")
 	}
@@ -32,18 +43,18 @@ func rebootMachine(ctx context.Context) error {
 	limited, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), requestLimit, errors.New("no answer"))
 	defer cancel()
 	_, err := command.Output(limited, program[0], program[1:]...)
-	if err == nil {
-		return nil
+	if errors.Is(err, exec.ErrNotFound) {
+		return m.Force()
 	}
-	if forced := forceReboot(); forced != nil {
-		return fmt.Errorf("cannot reboot: %w", errors.Join(err, forced))
+	if err != nil {
+		return fmt.Errorf("cannot reboot: %w", err)
 	}
 	return nil
 }
 
 // rebootArmed reboots into an update.
 func (p *program) rebootArmed(ctx context.Context) error {
-	if err := p.reboot(ctx); err != nil {
+	if err := p.rebooter.Request(ctx); err != nil {
 		return &update.Error{Class: update.Failed, Err: err, State: "The update is armed; the next boot tries it, whoever asks for it."}
 	}
 	return nil
@@ -52,10 +63,10 @@ func (p *program) rebootArmed(ctx context.Context) error {
 // syncLimit is how long a forced reboot waits for the disks.
 const syncLimit = 10 * time.Second
 
-// forceReboot has the kernel reboot at once (reboot(2)). Filesystems are flushed
+// Force has the kernel reboot at once (reboot(2)). Filesystems are flushed
 // first, as far as they let themselves be; each survives this as it survives a loss
 // of power.
-func forceReboot() error {
+func (runningMachine) Force() error {
 	if !ownsMachine() {
 		return errors.New("cannot reboot: this is not the machine's own file tree")
 	}
