@@ -30,6 +30,8 @@ type Spec struct {
 	Tree     string // the root tree
 	// BootSize is that of the filesystem for /boot, in bytes; 0 for plenty.
 	BootSize int64
+	// Systemd is set for a system with systemd; the others are the lab's small one.
+	Systemd bool
 	// ConfirmTimeout is that of the configuration; 0 for plenty.
 	ConfirmTimeout time.Duration
 	// Programs is a directory with bin/tbupdate and plugins/ for this host.
@@ -82,7 +84,7 @@ func Build(ctx context.Context, store cache.Store, spec Spec) (string, error) {
 		}
 		parts = append(parts, content)
 	}
-	parts = append(parts, spec.Platform.Name, spec.Platform.First, spec.Tree, spec.BootSize, spec.ConfirmTimeout, spec.Programs)
+	parts = append(parts, spec.Platform.Name, spec.Platform.First, spec.Tree, spec.BootSize, spec.Systemd, spec.ConfirmTimeout, spec.Programs)
 	return store.Get("image-"+spec.Platform.Name, cache.KeyOf(parts...), func(path string) error {
 		d := &Disk{Image: path, spec: spec}
 		return d.make(ctx)
@@ -218,8 +220,11 @@ func (d *Disk) config(host *Disk) string {
 	lines = append(lines,
 		"[boot]", fmt.Sprintf("plugin = %q", p.Plugin),
 		fmt.Sprintf("arguments = %q", "console="+p.Console+" "+commonArguments),
-		fmt.Sprintf("trial_arguments = %q", trialArguments),
-		"[boot.config]")
+	)
+	if !d.spec.Systemd { // which can do with the default
+		lines = append(lines, fmt.Sprintf("trial_arguments = %q", trialArguments))
+	}
+	lines = append(lines, "[boot.config]")
 	lines = append(lines, p.BootConfig(host)...)
 	lines = append(lines, "[update]", `reboot = "manual"`, d.confirmTimeout())
 	if host != nil {

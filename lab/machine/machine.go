@@ -51,6 +51,8 @@ type Options struct {
 	// BootSize is that of /boot, FirstSize that of the disk's first partition; in bytes,
 	// 0 for plenty.
 	BootSize, FirstSize int64
+	// Systemd has a distribution with systemd instead of the small system.
+	Systemd bool
 	// ConfirmTimeout is how long a trial may run without being confirmed; 0 for plenty.
 	ConfirmTimeout time.Duration
 	// Release is the number of the release that is installed; 0 means 1.
@@ -87,6 +89,7 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 		return nil, err
 	}
 	m.Installed = m.Releases.Number(max(options.Release, 1))
+	m.Installed.Systemd = options.Systemd
 	tree, err := m.Releases.Tree(ctx, m.Installed)
 	if err != nil {
 		return nil, err
@@ -95,7 +98,7 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 		platform.First.Size = options.FirstSize
 	}
 	disk, err := image.Build(ctx, m.Releases.Store, image.Spec{
-		Platform: platform, Tree: tree, Programs: m.Releases.Host, BootSize: options.BootSize, ConfirmTimeout: options.ConfirmTimeout,
+		Platform: platform, Tree: tree, Programs: m.Releases.Host, BootSize: options.BootSize, Systemd: options.Systemd, ConfirmTimeout: options.ConfirmTimeout,
 	})
 	if err != nil {
 		return nil, err

@@ -40,6 +40,7 @@ type Builder struct {
 	key cache.Key
 	// integration is the boot integration for machines without systemd.
 	integration []byte
+	units       map[string][]byte // for machines with it, by name
 }
 
 // New builds the programs of the module at top and finds what else releases are made
@@ -67,7 +68,10 @@ func New(ctx context.Context, top, arch string) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.key = cache.KeyOf(arch, b.Guest, b.Host, b.Kernels, source, integration)
+	if b.units, err = readUnits(top); err != nil {
+		return nil, err
+	}
+	b.key = cache.KeyOf(arch, b.Guest, b.Host, b.Kernels, source, integration, b.units)
 	b.integration = integration
 	return b, nil
 }
@@ -91,6 +95,8 @@ func sourceKey(files embed.FS) (string, error) {
 type Release struct {
 	Version string // IMAGE_VERSION in its os-release
 	Kernel  Kernel
+	// Systemd is set for a distribution with systemd instead of the small system.
+	Systemd bool
 	// Defect is what is wrong with it, "" for nothing.
 	Defect Defect
 }

@@ -38,6 +38,19 @@ var epoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 func (b *Builder) make(ctx context.Context, r Release, path string) error {
 	// What a umask takes away would differ from machine to machine.
 	defer unix.Umask(unix.Umask(0o022))
+	steps := []func(context.Context, Release, string) error{b.addSmallSystem, b.addFiles, b.addShell, b.addPrograms, b.addBtrfs, b.addKernel}
+	if r.Systemd {
+		steps = []func(context.Context, Release, string) error{b.addDistribution, b.addUnits, b.addPrograms, b.addKernel}
+	}
+	for _, step := range steps {
+		if err := step(ctx, r, path); err != nil {
+			return err
+		}
+	}
+	return setTimes(path)
+}
+
+func (b *Builder) addSmallSystem(ctx context.Context, _ Release, path string) error {
 	if err := b.addBase(ctx, path); err != nil {
 		return err
 	}
@@ -46,12 +59,7 @@ func (b *Builder) make(ctx context.Context, r Release, path string) error {
 			return err
 		}
 	}
-	for _, step := range []func(context.Context, Release, string) error{b.addFiles, b.addPrograms, b.addBtrfs, b.addKernel} {
-		if err := step(ctx, r, path); err != nil {
-			return err
-		}
-	}
-	return setTimes(path)
+	return nil
 }
 
 // addFiles writes what is text, and the links.
@@ -119,12 +127,17 @@ var busybox = map[string]func(ctx context.Context, b *Builder) (string, error){
 	"arm64": arm64Busybox,
 }
 
-func (b *Builder) addPrograms(ctx context.Context, r Release, path string) error {
+func (b *Builder) addShell(ctx context.Context, _ Release, path string) error {
 	shell, err := busybox[b.Arch](ctx, b)
 	if err != nil {
 		return err
 	}
-	copies := map[string]string{"usr/bin/busybox": shell}
+	return copyFile(filepath.Join(path, "usr/bin/busybox"), shell, 0o755)
+}
+
+// addPrograms adds what this module builds for a guest.
+func (b *Builder) addPrograms(_ context.Context, r Release, path string) error {
+	copies := map[string]string{}
 	for pattern, directory := range map[string]string{"bin/*": "usr/bin", "plugins/*": "usr/lib/tbupdate/plugins", "lab/agent": "usr/lib/lab"} {
 		files, err := filepath.Glob(filepath.Join(b.Guest, pattern))
 		if err != nil {

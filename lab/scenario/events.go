@@ -30,6 +30,8 @@ func (p *player) make(ts *testscript.TestScript, words []string) error {
 			options.BootSize, err = mebibytes(value)
 		case "first":
 			options.FirstSize, err = mebibytes(value)
+		case "init":
+			options.Systemd = value == "systemd"
 		case "confirm-timeout":
 			options.ConfirmTimeout, err = time.ParseDuration(value)
 		default:
@@ -114,6 +116,7 @@ func (p *player) applying(words []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	next.Systemd = from.Systemd
 	p.known[next.Version] = next
 	delta, err := p.machine.Releases.Delta(p.ctx, from, next)
 	if err != nil {

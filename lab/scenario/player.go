@@ -24,7 +24,8 @@ import (
 //	machine [OPTION…]         make the machine, which is off: release 1 is installed;
 //	                          boot=MIB is the size of /boot, first=MIB that of the
 //	                          first partition; confirm-timeout=DURATION is what the
-//	                          configuration says
+//	                          configuration says; init=systemd has a distribution with
+//	                          systemd instead of the small system
 //	power-on                  switch it on
 //	power-cut                 cut the power; a failure, of which the time is taken
 //	reset                     press the reset button; a failure as well
