@@ -83,6 +83,36 @@ func TestOtherArgumentsAreNoDamage(t *testing.T) {
 	}
 }
 
+// A loader that would stop at a kernel that ends too early never gets one.
+func TestKernelThatIsCutShort(t *testing.T) {
+	for _, p := range loaders() {
+		t.Run(p.String(), func(t *testing.T) {
+			_, dir := p.newDevice(t)
+			plugin := openPlugin(t, dir)
+			entry := testEntry(t, "a1")
+			image := talkerImage(t)
+			writeText(t, filepath.Join(entry.Root, "boot/vmlinuz-6.1"), string(image[:len(image)-1]))
+			before := listNames(t, dir)
+			_, err := plugin.Install(t.Context(), entry)
+			if p.loader == loaderGRUB { // which boots the default then (TestGRUBWithDamage)
+				mustDo(t, err)
+				return
+			}
+			if !errors.Is(err, sdk.ErrNoKernel) || !strings.Contains(err.Error(), "1023 bytes of 1024") {
+				t.Errorf("error %v, want no kernel, with the numbers", err)
+			}
+			if _, err := plugin.Inspect(t.Context(), entry.Root); !errors.Is(err, sdk.ErrNoKernel) {
+				t.Errorf("Inspect: %v", err)
+			}
+			if diff := cmp.Diff(before, listNames(t, dir)); diff != "" {
+				t.Error(diff)
+			}
+			writeText(t, filepath.Join(entry.Root, "boot/vmlinuz-6.1"), string(image))
+			mustInstall(t, plugin, entry)
+		})
+	}
+}
+
 // fillingContext lets somebody else fill the filesystem after so many looks at it.
 type fillingContext struct {
 	context.Context

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
 	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 	"github.com/trebuchet-update/tbupdate/sdk/durable"
+	"github.com/trebuchet-update/tbupdate/sdk/kernelset"
 )
 
 // Where systemd-boot reads its files on the EFI system partition.
@@ -428,6 +430,12 @@ func (s *sdbootLoader) rankOfDefault(id string) (bls.Rank, error) {
 		return 0, fmt.Errorf("there is no place before the default in the order of %s", sdbootEntries)
 	}
 	return lowest - 1, nil
+}
+
+// CheckKernel refuses what firmware would not start: systemd-boot does not come back
+// from that.
+func (s *sdbootLoader) CheckKernel(image io.ReaderAt, size uint64) error {
+	return kernelset.CheckWhole(image, size)
 }
 
 // Problem compares the entry's file with what it should be.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
 	"github.com/trebuchet-update/tbupdate/sdk/durable"
 	"github.com/trebuchet-update/tbupdate/sdk/extfs"
+	"github.com/trebuchet-update/tbupdate/sdk/kernelset"
 )
 
 // vectorFile holds the auxiliary data vector, and is extlinux itself. Where it is
@@ -236,6 +238,12 @@ func (x *extlinuxLoader) SetDefault(ctx context.Context, id string) error {
 		return err
 	}
 	return durable.Overwrite(x.configPath(), 0, []byte(line))
+}
+
+// CheckKernel refuses a kernel that ends too early: extlinux stops at its prompt when
+// it cannot load one.
+func (x *extlinuxLoader) CheckKernel(image io.ReaderAt, size uint64) error {
+	return kernelset.CheckWhole(image, size)
 }
 
 // Problem compares the entry's labels with what they should be.

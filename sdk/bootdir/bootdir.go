@@ -45,7 +45,7 @@
 //  4. Where a loader calls a file by name, an entry that comes and goes must not
 //     change what other entries are.
 //
-// Optional interfaces (Namer, Maker, io.Closer) add to a Loader what only some need.
+// Optional interfaces (Namer, Maker, KernelChecker, io.Closer) add to a Loader what only some need.
 // Package conformance has the suite that the plugin has to pass.
 package bootdir
 

@@ -49,7 +49,7 @@ func codeOf(err error) sdk.Code {
 		return sdk.CodeInvalid
 	case errors.Is(err, durable.ErrMismatch), errors.Is(err, ErrDamaged), errors.Is(err, syscall.EIO):
 		return sdk.CodeCorrupt
-	case errors.Is(err, kernelset.ErrNoKernel):
+	case errors.Is(err, kernelset.ErrNoKernel), errors.Is(err, kernelset.ErrCutShort):
 		return sdk.CodeNoKernel
 	case errors.Is(err, extfs.ErrNotFound), errors.Is(err, os.ErrNotExist):
 		return sdk.CodeNotFound

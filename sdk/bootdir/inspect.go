@@ -2,6 +2,7 @@ package bootdir
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 
@@ -45,6 +46,9 @@ func (p *Plugin) findKernelSet(tree *kernelset.Root) (kernelset.Set, error) {
 	if err := p.pickDeviceTree(&set); err != nil {
 		return kernelset.Set{}, err
 	}
+	if err := p.checkKernel(tree, set); err != nil {
+		return kernelset.Set{}, err
+	}
 	if namer, ok := p.loader.(Namer); ok {
 		for i, file := range set.Files {
 			set.Files[i].Name = namer.FileName(set.Version, file)
@@ -52,6 +56,23 @@ func (p *Plugin) findKernelSet(tree *kernelset.Root) (kernelset.Set, error) {
 		set.Files = slices.DeleteFunc(set.Files, func(f kernelset.File) bool { return f.Name == "" })
 	}
 	return set, nil
+}
+
+func (p *Plugin) checkKernel(tree *kernelset.Root, set kernelset.Set) error {
+	checker, ok := p.loader.(KernelChecker)
+	if !ok {
+		return nil
+	}
+	kernel := set.Files[0]
+	image, err := tree.Open(kernel.Source)
+	if err != nil {
+		return err
+	}
+	defer image.Close()
+	if err := checker.CheckKernel(image, kernel.Size); err != nil {
+		return fmt.Errorf("%s cannot boot %s: %w", p.loader.Name(), kernel.Source, err)
+	}
+	return nil
 }
 
 func (p *Plugin) pickDeviceTree(set *kernelset.Set) error {

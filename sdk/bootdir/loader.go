@@ -2,6 +2,7 @@ package bootdir
 
 import (
 	"context"
+	"io"
 
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/kernelset"
@@ -77,6 +78,13 @@ type Namer interface {
 	// would be: "vmlinuz", "initrd", "System.map", "config", "dtb/PATH". "" leaves the
 	// file out, such as the device trees of a loader for which Make picks the one.
 	FileName(version string, file kernelset.File) string
+}
+
+// KernelChecker is a Loader that cannot come back by itself from a kernel that it
+// cannot load, and so wants to see it before anything is installed.
+type KernelChecker interface {
+	// CheckKernel refuses a kernel that the loader could not load.
+	CheckKernel(image io.ReaderAt, size uint64) error
 }
 
 // Maker is a Loader that makes further files of an entry from its root tree, such as
