@@ -34,7 +34,7 @@ func inspect(ctx context.Context, settings *config.Config) []sdk.Finding {
 	findings = append(findings, units...)
 	if _, err := os.Stat(recoverNote); err != nil && len(units) == 0 {
 		findings = append(findings, sdk.Finding{Severity: sdk.SeverityWarning, Subject: "boot",
-			Problem: "tbupdate recover was not run on this boot: nobody judges it, and a trial that failed is not noticed.",
+			Problem: "Nobody ran tbupdate recover on this boot: it was not judged, and a trial that failed is not noticed.",
 			Remedy:  "Have the init system run tbupdate-rc, or enable the units of systemd."})
 	}
 	if settings.Update.Watchdog != config.WatchdogOff && len(watchdog.Devices()) == 0 && !watchdog.Loadable(ctx) {

@@ -82,12 +82,13 @@ func (p *program) judge(ctx context.Context, noReboot bool) error {
 	if boot.Generation == nil {
 		p.settle(machine)
 		if p.flags.json {
-			return p.printJSON(judgement{})
+			return p.printJSON(judgement{Report: health.Report{Checks: []health.Result{}}})
 		}
 		p.say("Nothing is on trial. Nothing was changed.")
 		return nil
 	}
-	verdict := judgement{Trial: string(boot.Generation.ID), Version: boot.Generation.Version, Reason: boot.Failed}
+	verdict := judgement{Trial: string(boot.Generation.ID), Version: boot.Generation.Version, Reason: boot.Failed,
+		Report: health.Report{Checks: []health.Result{}}}
 	if boot.Failed == "" {
 		// No plugin runs and no lock is held meanwhile: a check may well call this
 		// program.

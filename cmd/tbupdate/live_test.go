@@ -213,6 +213,19 @@ func (m *liveMachine) updated(t *testing.T) {
 	m.expect("idle", "1.0", "1.0")
 	if output := m.do(1, "check"); strings.Contains(output, "blocking  layout") || strings.Contains(output, "runs from") {
 		t.Errorf("check finds fault with the layout:\n%s", output)
+	} else {
+		for _, finding := range []string{"warning   health: There is no health check of this machine's own", "warning   watchdog: There is none"} {
+			if !strings.Contains(output, finding) {
+				t.Errorf("check lacks %q:\n%s", finding, output)
+			}
+		}
+		if strings.Contains(output, "Nobody ran tbupdate recover") {
+			t.Errorf("recover was run on this boot:\n%s", output)
+		}
+	}
+	m.reboot()
+	if output := m.do(1, "check"); !strings.Contains(output, "warning   boot: Nobody ran tbupdate recover on this boot") {
+		t.Errorf("check does not miss recover:\n%s", output)
 	}
 }
 
