@@ -48,6 +48,9 @@ func (u *ubootLoader) checkScript() ([]sdk.Finding, error) {
 	case extlinux && len(ids) > 0:
 		findings = append(findings, bootdir.Blocking(extlinuxPath, "install a generation again, which takes it over, and remove what writes it (u-boot-menu)", "%s", problem))
 	case extlinux: // it is taken over
+		if _, err := u.foreignLabel(); err != nil {
+			findings = append(findings, bootdir.Blocking(extlinuxPath, "write it without that, or boot by a boot.scr instead", "%v", err))
+		}
 	case exists(u.volume.Path("boot.scr.uimg")):
 		findings = append(findings, bootdir.Blocking("boot.scr.uimg", "remove it", "%s", problem))
 	case problem != "" && len(ids) > 0:
@@ -73,7 +76,7 @@ func (u *ubootLoader) checkForeign() ([]sdk.Finding, error) {
 		return nil, err
 	}
 	name, text := bootScript, chooser.Without(script)
-	for _, path := range []string{extlinuxPath, path.Join(bootdir.Directory, foreignFile)} {
+	for _, path := range []string{extlinuxPath, path.Join(bootdir.Directory, foreignConfig)} {
 		if data, err := os.ReadFile(u.volume.Path(path)); err == nil {
 			name, text = path, string(data)
 			break

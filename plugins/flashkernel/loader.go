@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"path"
 	"slices"
 
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/chooser"
@@ -69,37 +67,21 @@ func (u *ubootLoader) Scripts(r bootdir.Record) (map[string]string, error) {
 		return nil, err
 	}
 	scripts := map[string]string{}
-	extlinux := u.settings.method == methodExtlinux
 	for name, line := range map[string]string{chooser.EntryWords: line, chooser.TrialWords: trial} {
-		data, err := chooser.Words{Version: r.Version, CommandLine: line, Extlinux: extlinux}.Bytes(u.settings.layout)
+		data, err := chooser.Words{Version: r.Version, CommandLine: line}.Bytes(u.settings.layout)
 		if err != nil {
 			return nil, err
 		}
 		scripts[name] = string(data)
 	}
-	if extlinux {
-		scripts[extlinuxFile] = extlinuxConfig(r)
+	if u.settings.method == methodExtlinux {
+		script, err := plainScript(r)
+		if err != nil {
+			return nil, err
+		}
+		scripts[bootScript] = string(script)
 	}
 	return scripts, nil
-}
-
-// extlinuxFile is what an entry has for a U-Boot by itself.
-const extlinuxFile = "extlinux.conf"
-
-// extlinuxConfig gives an entry's extlinux.conf. It has no command line: U-Boot then
-// takes the one that the chooser has set, of which it expands nothing.
-func extlinuxConfig(r bootdir.Record) string {
-	text := fmt.Sprintf("DEFAULT %s\nLABEL %s\n\tKERNEL /%s\n", r.ID, r.ID, bootdir.EntryPath(r.ID, "vmlinuz-"+r.Version))
-	if initrd := r.File(sdk.RoleInitrd); initrd != "" {
-		text += "\tINITRD /" + initrd + "\n"
-	}
-	switch one := r.OneDeviceTree(); {
-	case one != "":
-		text += "\tFDT /" + one + "\n"
-	case r.File(sdk.RoleDeviceTree) != "":
-		text += "\tFDTDIR /" + bootdir.EntryPath(r.ID, "dtb") + "\n"
-	}
-	return text
 }
 
 // own gives the path of a file in the directory tbupdate.
@@ -288,18 +270,8 @@ func (u *ubootLoader) SetDefault(ctx context.Context, id string) error {
 // Problem implements bootdir.Loader. What an entry needs besides its files does not
 // depend on the entry.
 func (u *ubootLoader) Problem(_ context.Context, r bootdir.Record) string {
-	name := bootScript
-	if u.settings.method == methodExtlinux {
-		name = extlinuxFile
-	}
-	// The method may have been another one when it was installed.
-	for _, file := range r.All() {
-		if base := path.Base(file.Target); base == bootScript || base == extlinuxFile {
-			name = base
-		}
-	}
-	if _, err := os.Stat(u.volume.Path(bootdir.EntryPath(r.ID, name))); err != nil {
-		return fmt.Sprintf("it has no %s", name)
+	if name := bootdir.EntryPath(r.ID, bootScript); !exists(u.volume.Path(name)) {
+		return "there is no " + name
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/bootscript"
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/chooser"
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/envimage"
+	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/extlinux"
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/jail"
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
@@ -25,6 +26,7 @@ func program(version string) bootdir.Program {
 			envimage.ErrMalformed:   sdk.CodeCorrupt,
 			chooser.ErrMalformed:    sdk.CodeCorrupt,
 			bootscript.ErrMalformed: sdk.CodeCorrupt,
+			extlinux.ErrUnsupported: sdk.CodeUnsupported,
 			jail.ErrMissing:         sdk.CodeUnsupported,
 			jail.ErrFailed:          sdk.CodeUnsupported,
 			errResult:               sdk.CodeUnsupported,

@@ -9,8 +9,6 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/bootscript"
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/chooser"
-	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
-	"github.com/trebuchet-update/tbupdate/sdk/durable"
 )
 
 // bootScript is where U-Boot starts, and the script of each entry.
@@ -22,14 +20,8 @@ const mostScript = 64 << 10
 // What U-Boot would start instead of boot.scr, in the order of its "distro boot".
 var rivals = []string{extlinuxPath, "boot.scr.uimg"}
 
-// Paths for a U-Boot by itself.
-const (
-	extlinuxPath = "extlinux/extlinux.conf"
-	foreignFile  = "foreign.conf" // in the directory tbupdate: what extlinuxPath was
-)
-
-// tail is what the script does on a machine that had none, when there is no default.
-const tail = `sysboot ${devtype} ${devnum}:${distro_bootpart} any ${pxefile_addr_r} /` + bootdir.Directory + "/" + foreignFile + "\n"
+// extlinuxPath is what a U-Boot by itself boots by.
+const extlinuxPath = "extlinux/extlinux.conf"
 
 // readScript gives the text of U-Boot's script, and why it does not choose, "" when it
 // does.
@@ -67,71 +59,38 @@ func foreignOf(script string) string {
 }
 
 // writeScript puts the chooser before U-Boot's script. What the script did it goes on
-// doing until there is a default. The order keeps to that at every instant:
-// extlinux.conf, which U-Boot takes first, goes only when the script that boots its
-// copy is settled.
+// doing until there is a default.
 func (u *ubootLoader) writeScript() error {
-	takeOver := u.settings.method == methodExtlinux && exists(u.volume.Path(extlinuxPath))
-	if takeOver {
-		if err := u.copyForeign(); err != nil {
-			return err
-		}
+	if u.settings.method == methodExtlinux && exists(u.volume.Path(extlinuxPath)) {
+		return u.takeOver()
 	}
-	script, err := u.wantedScript(takeOver)
-	if err != nil {
+	script, err := u.wantedScript()
+	if err != nil || script == nil {
 		return err
 	}
-	if script != nil {
-		if err := u.volume.Replace(u.volume.Path(bootScript), script); err != nil {
-			return err
-		}
-	}
-	if takeOver {
-		return u.removeExtlinux()
-	}
-	return nil
+	return u.volume.Replace(u.volume.Path(bootScript), script)
 }
 
-// wantedScript gives the script with the chooser, nil when it is there. One that comes
-// instead of an extlinux.conf goes on with the copy of that.
-func (u *ubootLoader) wantedScript(takeOver bool) ([]byte, error) {
+// wantedScript gives the script with the chooser, nil when it is there.
+func (u *ubootLoader) wantedScript() ([]byte, error) {
 	data, err := os.ReadFile(u.volume.Path(bootScript))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	script, parseErr := bootscript.Parse(data)
-	text := script.Text
-	if takeOver || parseErr != nil { // nothing that U-Boot would run
-		script, text = bootscript.Script{Processor: bootscript.ARM64}, tail
+	script, err := bootscript.Parse(data)
+	if err != nil { // U-Boot would not run it either
+		script = bootscript.Script{Processor: bootscript.ARM64}
 	}
-	if text = chooser.Put(text); text == script.Text {
+	text := chooser.Put(script.Text)
+	if text == script.Text {
 		return nil, nil
 	}
-	script.Name, script.Text = "tbupdate", text
+	script.Name, script.Text = scriptName, text
 	return script.Bytes()
 }
 
-// copyForeign keeps a copy of extlinux.conf, as long as U-Boot takes that.
-func (u *ubootLoader) copyForeign() error {
-	data, err := os.ReadFile(u.volume.Path(extlinuxPath))
-	if err != nil {
-		return err
-	}
-	if old, err := os.ReadFile(u.own(foreignFile)); err == nil && string(old) == string(data) {
-		return nil
-	}
-	return u.volume.Replace(u.own(foreignFile), data)
-}
-
-func (u *ubootLoader) removeExtlinux() error {
-	if err := os.Remove(u.volume.Path(extlinuxPath)); err != nil {
-		return err
-	}
-	if err := durable.SyncDirectory(u.volume.Path("extlinux")); err != nil {
-		return err
-	}
-	return u.volume.Settle()
-}
+// scriptName is for people who look at a script with dumpimage.
+const scriptName = "tbupdate"
 
 func exists(path string) bool {
 	_, err := os.Stat(path)

@@ -4,9 +4,9 @@
 // The chooser is a piece of script that never changes from generation to generation.
 // It stands at the beginning of /boot.scr, where U-Boot starts. It reads the default
 // (Default), reads, counts and writes the trial (Trial), and runs the script of the
-// entry that it chose, /tbupdate/ID/boot.scr, or an extlinux.conf there. The same
-// text within the script of an entry, where flash-kernel puts it from ubootenv.d,
-// finds that an entry is chosen, and only hands it the entry's words (Words).
+// entry that it chose, /tbupdate/ID/boot.scr. The same text within the script of an
+// entry, where flash-kernel puts it from ubootenv.d, finds that an entry is chosen, and
+// only hands it the entry's words (Words).
 //
 // When an entry comes back, because something of it cannot be loaded, the default
 // is next, then the default before, and then the machine starts again.
@@ -39,8 +39,8 @@ func Snippet() string { return snippet }
 const SnippetName = "zz-tbupdate"
 
 // Contract counts the ways in which the chooser in /boot.scr and the one in an entry's
-// script rely on each other: tbupdate_entry, tbupdate_words and tbupdate_directory. An
-// entry outlives the program that installed it, so a chooser of another version has to
+// script rely on each other: the variables tbupdate_entry, tbupdate_boot,
+// tbupdate_directory and tbupdate_words. An entry outlives the program that installed it, so a chooser of another version has to
 // run the entries of this one as long as the number is the same.
 const Contract = 1
 

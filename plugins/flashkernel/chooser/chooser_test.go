@@ -57,7 +57,7 @@ func TestFilesRoundTrip(t *testing.T) {
 				t.Errorf("%v\n%s", err, diff)
 			}
 		}
-		for _, want := range []Words{{Version: "6.1", CommandLine: "ro"}, {Version: "6.1", Extlinux: true}} {
+		for _, want := range []Words{{Version: "6.1", CommandLine: "ro"}, {Version: "6.1"}} {
 			data, err := want.Bytes(layout)
 			if err != nil {
 				t.Fatal(err)

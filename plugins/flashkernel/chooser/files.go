@@ -52,7 +52,6 @@ const (
 
 	variableVersion   = "fk_kvers"
 	variableArguments = "bootargs"
-	variableHow       = "tbupdate_how"
 )
 
 // counterBoard is the value of variableCounter when U-Boot itself counts.
@@ -172,9 +171,6 @@ func TrialOf(get func(name string) string) Trial {
 type Words struct {
 	Version     string // kernel release
 	CommandLine string
-	// Extlinux is true for an entry that is booted by its extlinux.conf instead of a
-	// script.
-	Extlinux bool
 }
 
 // Bytes encodes the words.
@@ -187,10 +183,6 @@ func (w Words) Bytes(layout envimage.Layout) ([]byte, error) {
 	if w.CommandLine == "" {
 		e.Set(variableArguments, " ") // or else the value from before would stay
 	}
-	e.Set(variableHow, "source")
-	if w.Extlinux {
-		e.Set(variableHow, "sysboot")
-	}
 	return e.Bytes(WordsSize, layout)
 }
 
@@ -202,7 +194,7 @@ func ParseWords(data []byte, layout envimage.Layout) (Words, error) {
 	if err != nil {
 		return Words{}, err
 	}
-	return Words{Version: e.Get(variableVersion), CommandLine: strings.TrimSpace(e.Get(variableArguments)), Extlinux: e.Get(variableHow) == "sysboot"}, nil
+	return Words{Version: e.Get(variableVersion), CommandLine: strings.TrimSpace(e.Get(variableArguments))}, nil
 }
 
 func parse(data []byte, layout envimage.Layout, size int) (envimage.Environment, error) {

@@ -276,19 +276,6 @@ func TestStateOnNamedDevice(t *testing.T) {
 	wantKernel(t, m.Start(), "a1")
 }
 
-// An entry without a script, for a U-Boot by itself.
-func TestExtlinux(t *testing.T) {
-	files := bootFiles(t)
-	delete(files, "tbupdate/a1/boot.scr")
-	files["tbupdate/a1/extlinux.conf"] = []byte("DEFAULT a1\nLABEL a1\n  KERNEL /tbupdate/a1/vmlinuz-6.1\n  INITRD /tbupdate/a1/initrd\n")
-	files["tbupdate/a1/entry.env"] = encode(t, Words{Version: "6.1", CommandLine: "root=a1 " + odd, Extlinux: true})
-	got := bench(t, files).Start()
-	wantKernel(t, got, "a1")
-	if got.CommandLine != "root=a1 "+odd || got.InitrdSize != 2000 {
-		t.Errorf("command line %q, initrd of %d bytes", got.CommandLine, got.InitrdSize)
-	}
-}
-
 // The counter of the board: variables of U-Boot's own environment, which the script
 // sets here in U-Boot's place.
 func TestCountedByUBoot(t *testing.T) {

@@ -5,6 +5,7 @@ package uboottest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed" // for the kernel
 	"encoding/binary"
@@ -35,10 +36,16 @@ const StatePartition = 1
 // does not say so itself.
 const FDTAddress = "0x43000000"
 
-const firmware = "/usr/lib/u-boot/qemu_arm64/u-boot.bin"
+// firmware is Debian's U-Boot. FirmwareVariable names another one, of another version.
+const (
+	firmware         = "/usr/lib/u-boot/qemu_arm64/u-boot.bin"
+	FirmwareVariable = "TBUPDATE_TEST_UBOOT"
+)
 
 // machineArguments are the same for every start, and for the device tree.
-var machineArguments = []string{"-M", "virt", "-cpu", "cortex-a57", "-m", "256", "-display", "none", "-net", "none", "-bios", firmware}
+func machineArguments() []string {
+	return []string{"-M", "virt", "-cpu", "cortex-a57", "-m", "256", "-display", "none", "-net", "none", "-bios", cmp.Or(os.Getenv(FirmwareVariable), firmware)}
+}
 
 //go:embed testdata/kernel.bin
 var kernel []byte
@@ -94,7 +101,7 @@ func DeviceTree(t testing.TB) []byte {
 	t.Helper()
 	m := &Machine{t: t, dir: t.TempDir()}
 	full, small := filepath.Join(m.dir, "full.dtb"), filepath.Join(m.dir, "small.dtb")
-	dump := append([]string{}, machineArguments...)
+	dump := machineArguments()
 	dump[1] = "virt,dumpdtb=" + full
 	m.run(nil, "qemu-system-aarch64", dump...)
 	m.run(nil, "dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", small, full) // it ends with a mebibyte of nothing
@@ -153,7 +160,7 @@ func (m *Machine) Start(arguments ...string) Boot {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), 2*time.Minute)
 	defer cancel()
-	all := append([]string{"qemu-system-aarch64"}, machineArguments...)
+	all := append([]string{"qemu-system-aarch64"}, machineArguments()...)
 	all = append(all, "-accel", "tcg", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-dtb", m.tree,
 		"-drive", "if=none,id=disk,format=raw,cache=unsafe,file="+m.image, "-device", "virtio-blk-device,drive=disk")
 	command := exec.CommandContext(ctx, "nice", append(all, arguments...)...)
