@@ -19,8 +19,9 @@ import (
 // Store is a directory of built things.
 type Store struct{ Directory string }
 
-// unused is how long a thing stays that nobody has asked for.
-const unused = 24 * time.Hour
+// unused is how long a thing stays that nobody has asked for: longer than the longest
+// run of the lab, which asks once.
+const unused = 6 * time.Hour
 
 // Key is a hash of what something is made from.
 type Key [sha256.Size]byte
@@ -84,7 +85,7 @@ func touch(path string) bool {
 // prune removes what was built under this name from other things and is not used any
 // more. What cannot be removed is in nobody's way.
 func (s Store) prune(name string) {
-	paths, err := filepath.Glob(filepath.Join(s.Directory, name+"-????????????"))
+	paths, err := filepath.Glob(filepath.Join(s.Directory, name+"-????????????*")) // half-built ones, too
 	if err != nil {
 		return
 	}
