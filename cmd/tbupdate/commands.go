@@ -117,7 +117,7 @@ func (p *program) recoverCommand() *cobra.Command {
 	return p.simpleCommand("recover", "Run at boot: judge the boot, finish or undo what was in flight",
 		func(ctx context.Context, m *update.Machine) error {
 			if m.Live() {
-				noteRecover()
+				noteRecover(m.BootID)
 			}
 			done, err := m.Recover(ctx)
 			if err != nil {

@@ -53,8 +53,12 @@ func (p *program) guard(ctx context.Context) error {
 		settings = config.Default()
 	}
 	dog := p.armWatchdog(ctx, settings.Update)
+	bootID, err := p.bootID()
+	if err != nil {
+		p.announce("%v", err) // then it is the journal that says how the trial goes
+	}
 	g := &guard.Guard{
-		Generation: string(id), Board: board, Limit: time.Duration(settings.Update.ConfirmTimeout), Elapsed: p.elapsed(),
+		Trial: trialName(string(id), bootID), Board: board, Limit: time.Duration(settings.Update.ConfirmTimeout), Elapsed: p.elapsed(),
 		Report: func(err error) { p.announce("%v", err) },
 	}
 	if dog != nil {
@@ -77,7 +81,7 @@ func (p *program) guard(ctx context.Context) error {
 		stop()
 		return p.release(ctx, dog)
 	}
-	return p.insist(ctx, verdict)
+	return p.insist(ctx, verdict, stop)
 }
 
 // elapsed gives the clock of a trial: since the boot, or on disks that this machine
@@ -169,7 +173,9 @@ func (p *program) expire(ctx context.Context, id string, limit time.Duration) gu
 
 // insist reboots: orderly, and by force where that takes too long. If all hangs, the
 // watchdog is what is left.
-func (p *program) insist(ctx context.Context, verdict guard.Verdict) error {
+//
+// stop ends the feeding.
+func (p *program) insist(ctx context.Context, verdict guard.Verdict, stop func()) error {
 	if p.flags.commandLine != "" {
 		return unhealthyError{reason: "the trial was given up", said: true, state: "The boot loader's default is the version before."}
 	}
@@ -186,5 +192,6 @@ func (p *program) insist(ctx context.Context, verdict guard.Verdict) error {
 	case <-time.After(rebootGrace):
 	}
 	p.announce("the orderly reboot takes longer than %s; rebooting by force", rebootGrace)
+	stop()
 	return p.rebooter.Force()
 }

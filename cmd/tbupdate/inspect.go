@@ -10,11 +10,11 @@ import (
 	"github.com/trebuchet-update/tbupdate/sdk"
 )
 
-// recoverNote says that recover was run on this boot.
+// recoverNote says on which boot recover was run last.
 const recoverNote = runDirectory + "/recovered"
 
 // noteRecover leaves it. Where that is not possible check says that nobody did.
-func noteRecover() { _ = os.WriteFile(recoverNote, nil, 0o600) }
+func noteRecover(bootID string) { _ = os.WriteFile(recoverNote, []byte(bootID), 0o600) }
 
 // bootUnits are those that judge a boot where systemd runs.
 var bootUnits = []health.Unit{
@@ -24,7 +24,7 @@ var bootUnits = []health.Unit{
 }
 
 // inspect looks at what the judgement of a trial on this machine depends on.
-func inspect(ctx context.Context, settings *config.Config) []sdk.Finding {
+func inspect(ctx context.Context, settings *config.Config, bootID string) []sdk.Finding {
 	others := len(settings.Health.Units)
 	if settings.Health.Network != "" {
 		others++
@@ -32,7 +32,7 @@ func inspect(ctx context.Context, settings *config.Config) []sdk.Finding {
 	findings := health.Findings(settings.Update.Health, others)
 	units := health.UnitFindings(ctx, bootUnits)
 	findings = append(findings, units...)
-	if _, err := os.Stat(recoverNote); err != nil && len(units) == 0 {
+	if noted, err := os.ReadFile(recoverNote); (err != nil || string(noted) != bootID) && len(units) == 0 {
 		findings = append(findings, sdk.Finding{Severity: sdk.SeverityWarning, Subject: "boot",
 			Problem: "Nobody ran tbupdate recover on this boot: it was not judged, and a trial that failed is not noticed.",
 			Remedy:  "Have the init system run tbupdate-rc, or enable the units of systemd."})

@@ -59,9 +59,18 @@ func (p *program) settle(m *update.Machine) {
 	if !trial {
 		return
 	}
-	if err := board.Post(string(id), guard.Settled); err != nil {
+	if err := board.Post(trialName(string(id), m.BootID), guard.Settled); err != nil {
 		m.Reporter.Message(err.Error())
 	}
+}
+
+// trialName is what a boot of a trial is called among verdicts. One of an earlier boot is
+// none of this.
+func trialName(id, bootID string) string {
+	if bootID == "" {
+		return id
+	}
+	return id + "-" + bootID
 }
 
 // unhealthyError says that a system did not pass its checks.
@@ -162,7 +171,7 @@ func (p *program) accept(ctx context.Context, verdict judgement) error {
 func (p *program) reject(ctx context.Context, verdict judgement, noReboot bool) error {
 	ctx = context.WithoutCancel(ctx) // a signal does not save what has failed
 	var boot *update.TrialBoot
-	live := p.flags.commandLine == ""
+	bootID, _ := p.bootID()
 	err := p.withMachine(ctx, func(ctx context.Context, m *update.Machine, _ *config.Config) (err error) {
 		boot, err = m.FailTrial(ctx, verdict.Reason, verdict.findings())
 		return err
@@ -173,7 +182,7 @@ func (p *program) reject(ctx context.Context, verdict judgement, noReboot bool) 
 	if err != nil {
 		fmt.Fprintf(p.stderr, "tbupdate: the reason could not be recorded: %v.\n", err)
 	}
-	verdict.Reboot = live && !noReboot
+	verdict.Reboot = p.flags.commandLine == "" && !noReboot
 	what := "it is left running"
 	if verdict.Reboot {
 		what = "rebooting"
@@ -189,7 +198,7 @@ func (p *program) reject(ctx context.Context, verdict judgement, noReboot bool) 
 		return failure
 	}
 	failure.state = "The machine reboots; the boot loader tries again or comes back to the version before."
-	if err := board.Post(verdict.Trial, guard.Rejected); err != nil {
+	if err := board.Post(trialName(verdict.Trial, bootID), guard.Rejected); err != nil {
 		fmt.Fprintf(p.stderr, "tbupdate: %v.\n", err)
 	}
 	if rebootErr := p.rebooter.Request(ctx); rebootErr != nil {

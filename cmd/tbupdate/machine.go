@@ -93,6 +93,18 @@ func (p *program) readCommandLine() (string, error) {
 	return strings.TrimSpace(string(content)), nil
 }
 
+// bootID tells this boot from others; "" for disks that this machine did not boot from.
+func (p *program) bootID() (string, error) {
+	if p.flags.commandLine != "" {
+		return "", nil
+	}
+	id, err := os.ReadFile(bootIDFile)
+	if err != nil {
+		return "", fmt.Errorf("cannot tell this boot from others: %w", err)
+	}
+	return strings.TrimSpace(string(id)), nil
+}
+
 // checkRoot is the health check that the root is the one that was asked for.
 func (p *program) checkRoot(ctx context.Context, _ io.Writer) error {
 	return p.withMachine(ctx, func(ctx context.Context, m *update.Machine, _ *config.Config) error { return m.CheckRoot(ctx) })
@@ -115,12 +127,10 @@ func (p *program) describeMachine(settings *config.Config) (*update.Machine, err
 		},
 	}
 	if p.flags.commandLine == "" {
-		id, err := os.ReadFile(bootIDFile)
-		if err != nil {
-			return nil, fmt.Errorf("cannot tell this boot from others: %w", err)
+		if machine.BootID, err = p.bootID(); err != nil {
+			return nil, err
 		}
-		machine.BootID = strings.TrimSpace(string(id))
-		machine.Inspect = func(ctx context.Context) []sdk.Finding { return inspect(ctx, settings) }
+		machine.Inspect = func(ctx context.Context) []sdk.Finding { return inspect(ctx, settings, machine.BootID) }
 		machine.Sources = update.Sources{KernelLog: "/dev/kmsg", Journal: true, Crashes: evidence.CrashDirectories}
 	}
 	return machine, nil

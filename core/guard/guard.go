@@ -27,18 +27,18 @@ const (
 )
 
 // Board is where those who judge a trial leave their verdict for the guard: a
-// directory that does not survive a reboot, with a file for each generation.
+// directory that does not survive a reboot, with a file for each trial.
 type Board string
 
 // Post leaves a verdict. There is nothing to make durable: it holds for this boot.
-func (b Board) Post(generation string, verdict Verdict) error {
+func (b Board) Post(trial string, verdict Verdict) error {
 	if err := os.MkdirAll(string(b), 0o700); err != nil {
 		return fmt.Errorf("cannot leave the verdict for the guard: %w", err)
 	}
-	next := b.path(generation) + ".next"
+	next := b.path(trial) + ".next"
 	err := os.WriteFile(next, []byte(verdict), 0o600)
 	if err == nil {
-		err = os.Rename(next, b.path(generation))
+		err = os.Rename(next, b.path(trial))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot leave the verdict for the guard: %w", err)
@@ -46,17 +46,17 @@ func (b Board) Post(generation string, verdict Verdict) error {
 	return nil
 }
 
-// Read gives the verdict on a generation.
-func (b Board) Read(generation string) Verdict {
-	content, err := os.ReadFile(b.path(generation))
+// Read gives the verdict on a trial.
+func (b Board) Read(trial string) Verdict {
+	content, err := os.ReadFile(b.path(trial))
 	if err != nil {
 		return Pending
 	}
 	return Verdict(strings.TrimSpace(string(content)))
 }
 
-func (b Board) path(generation string) string {
-	return filepath.Join(string(b), "verdict-"+filepath.Base(generation))
+func (b Board) path(trial string) string {
+	return filepath.Join(string(b), "verdict-"+filepath.Base(trial))
 }
 
 // Dog is the watchdog that a guard feeds.
@@ -66,8 +66,9 @@ type Dog interface {
 
 // Guard waits with one trial.
 type Guard struct {
-	Generation string
-	Board      Board
+	// Trial is what its verdict is posted under.
+	Trial string
+	Board Board
 	// Elapsed is how long the trial runs, and Limit how long it may.
 	Elapsed func() time.Duration
 	Limit   time.Duration
@@ -85,7 +86,7 @@ const tick = 500 * time.Millisecond
 // ended first.
 func (g *Guard) Watch(ctx context.Context) Verdict {
 	for {
-		switch verdict := g.Board.Read(g.Generation); {
+		switch verdict := g.Board.Read(g.Trial); {
 		case verdict != Pending:
 			return verdict
 		case g.Elapsed() >= g.Limit:

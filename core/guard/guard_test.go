@@ -39,7 +39,7 @@ func TestWatch(t *testing.T) {
 			if c.stop {
 				stop()
 			}
-			g := Guard{Generation: "id", Board: board, Limit: time.Minute, Elapsed: func() time.Duration { return c.elapsed }}
+			g := Guard{Trial: "id", Board: board, Limit: time.Minute, Elapsed: func() time.Duration { return c.elapsed }}
 			if got := g.Watch(ctx); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/generation"
@@ -59,12 +60,18 @@ func (s *session) keepCrashes() {
 	}
 }
 
+// failedBootsLimit bounds how long a start of the machine waits for the logs of the
+// trial's boots.
+const failedBootsLimit = 45 * time.Second
+
 // keepFailedBoots keeps, on a later boot, what the boots of the trial left: of those
 // that nobody gave up while they ran, since they crashed, hung or lost power.
 func (s *session) keepFailedBoots(ctx context.Context) {
 	if s.Policy.Evidence == 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, failedBootsLimit)
+	defer cancel()
 	s.keepCrashes()
 	trial := s.journal.Trial
 	tree := s.trialTree(ctx)
