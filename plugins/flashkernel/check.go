@@ -36,7 +36,7 @@ func (u *ubootLoader) checkScript() ([]sdk.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, problem, err := u.readScript()
+	script, problem, err := u.readScript()
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +55,8 @@ func (u *ubootLoader) checkScript() ([]sdk.Finding, error) {
 		findings = append(findings, bootdir.Blocking("boot.scr.uimg", "remove it", "%s", problem))
 	case problem != "" && len(ids) > 0:
 		findings = append(findings, bootdir.Blocking(bootScript, "install a generation again, which writes it anew; write the output of \"tbupdate-boot-flashkernel snippet\" to /etc/flash-kernel/ubootenv.d/"+chooser.SnippetName, "%s", problem))
+	case problem == "" && !chooser.IsIn(script):
+		findings = append(findings, sdk.Finding{Severity: sdk.SeverityNote, Subject: bootScript, Problem: "it has the chooser of another version of tbupdate", Remedy: "none is needed: the next update writes it anew"})
 	}
 	for _, feature := range u.volume.Superblock.Incompatible {
 		if finding, bad := unreadable(u.volume.DevicePath(), feature); bad {

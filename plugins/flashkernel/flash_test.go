@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/bootscript"
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/chooser"
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/flashtree"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -169,4 +170,38 @@ func TestFlashKernelByHand(t *testing.T) {
 	m.must(err)
 	m.wantState(p, "a1", "", 0)
 	m.wantBoot("a1")
+}
+
+// An update brings a new version of this program, whose chooser has another text. The
+// one that U-Boot has, and the entries that were made with it, go on to count.
+func TestChooserOfAnotherVersion(t *testing.T) {
+	methods(t, func(t *testing.T, m *machine) {
+		p := m.open(t)
+		for _, id := range []string{"a1", "b2"} {
+			_, err := p.Install(t.Context(), m.entry(t, id))
+			m.must(err)
+		}
+		m.must(p.SetDefault(t.Context(), "a1"))
+		path := filepath.Join(m.boot, bootScript)
+		data, err := os.ReadFile(path)
+		m.must(err)
+		script, err := bootscript.Parse(data)
+		m.must(err)
+		older := strings.Replace(script.Text, "  # The trial:", "  # Of an older version:\n  # The trial:", 1)
+		m.must(os.WriteFile(path, scriptOf(t, older), 0o644))
+		m.must(p.Arm(t.Context(), "b2", 1))
+		m.wantState(p, "a1", "b2", 1)
+		run(t, "sync", "-f", m.boot)
+		m.wantBoot("trial b2")
+		m.wantState(p, "a1", "", 0)
+		if got := m.findings(t, nil); !strings.Contains(got, "note boot.scr: it has the chooser of another version") {
+			t.Errorf("findings:\n%s", got)
+		}
+		_, err = p.Install(t.Context(), m.entry(t, "c3"))
+		m.must(err)
+		if got := m.findings(t, nil); strings.Contains(got, "note boot.scr") {
+			t.Errorf("findings:\n%s", got)
+		}
+		m.wantBoot("a1")
+	})
 }

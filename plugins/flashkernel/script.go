@@ -41,7 +41,7 @@ func (u *ubootLoader) readScript() (text, problem string, err error) {
 		return "", "there is no " + bootScript, nil
 	case parseErr != nil:
 		return "", fmt.Sprintf("%s is damaged: %v", bootScript, parseErr), nil
-	case !chooser.IsIn(script.Text):
+	case !chooser.Chooses(script.Text):
 		return script.Text, bootScript + " does not have tbupdate's chooser", nil
 	}
 	return script.Text, "", nil

@@ -44,6 +44,17 @@ const SnippetName = "zz-tbupdate"
 // run the entries of this one as long as the number is the same.
 const Contract = 1
 
+// Chooses reports whether a script chooses by the files of this package: with the
+// chooser as it is here, or another one with its number, that another version of this
+// program wrote. After an update that brings a new version, U-Boot still has the text
+// of the old one.
+func Chooses(script string) bool {
+	begin, _, _ := strings.Cut(snippet, ":")
+	_, end, _ := strings.Cut(snippet, endMark)
+	_, rest, found := strings.Cut(script, begin+":")
+	return found && strings.Contains(rest, endMark+end)
+}
+
 // IsIn reports whether a script has this version of the chooser, and nothing of
 // another one.
 func IsIn(script string) bool {

@@ -34,6 +34,24 @@ func TestPut(t *testing.T) {
 	}
 }
 
+func TestChooses(t *testing.T) {
+	for name, test := range map[string]struct {
+		script string
+		want   bool
+	}{
+		"nothing":                       {"", false},
+		"this one":                      {"echo\n" + snippet + "echo\n", true},
+		"the same number, another text": {strings.Replace(snippet, "reset", "true", 1), true},
+		"another number":                {strings.ReplaceAll(snippet, "chooser 1", "chooser 11"), false},
+		"only the beginning":            {snippet[:len(snippet)/2], false},
+		"only the end":                  {"# END tbupdate chooser 1\n", false},
+	} {
+		if got := Chooses(test.script); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func TestFilesRoundTrip(t *testing.T) {
 	long := strings.Repeat("a", 64)
 	for _, layout := range []envimage.Layout{{}, {Flags: true}} {
