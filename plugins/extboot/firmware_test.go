@@ -172,6 +172,7 @@ func (m *firmwareMachine) install(id string) {
 }
 
 func TestSdbootDecides(t *testing.T) {
+	t.Parallel()
 	m := newFirmwareMachine(t)
 	m.plugin = openPlugin(t, m.dir)
 	const (
@@ -210,6 +211,7 @@ func TestSdbootDecides(t *testing.T) {
 // An entry of a distribution that comes later, whatever its name and key, does not
 // come before ours.
 func TestSdbootWithEntriesOfOthers(t *testing.T) {
+	t.Parallel()
 	m := newFirmwareMachine(t)
 	m.plugin = openPlugin(t, m.dir)
 	m.install("a1")
