@@ -5,6 +5,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,7 +33,8 @@ func Output(ctx context.Context, program string, arguments ...string) ([]byte, e
 	run.Env = Environment()
 	run.Stdout, run.Stderr = &stdout, &stderr
 	run.WaitDelay = drainLimit
-	if err := run.Run(); err != nil {
+	// One that has ended well may have left something that holds its output open.
+	if err := run.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
