@@ -9,7 +9,7 @@ TESTFLAGS = -timeout 20m
 
 # What tests, demonstration and checks run, by Debian package.
 PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod mmdebstrap mount \
-           protobuf-compiler shellcheck syslinux-common util-linux zstd $(LABPACKAGES)
+           protobuf-compiler shellcheck syslinux-common systemd util-linux zstd $(LABPACKAGES)
 # What the machines of the lab, and their disks, are made of.
 LABPACKAGES = busybox-static cpio device-tree-compiler dosfstools grub-efi-amd64-bin grub-pc-bin libubootenv-tool \
               mtools ovmf qemu-system-arm qemu-system-x86 qemu-utils systemd-boot-efi u-boot-qemu u-boot-tools
@@ -71,11 +71,12 @@ build:
 INITRAMFS = $(DESTDIR)$(PREFIX)/share/initramfs-tools
 install: build
 	umask 022 && install -d -m 755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tbupdate/plugins \
-		$(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/systemd/system-preset \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/systemd-bless-boot.service.d $(DESTDIR)$(PREFIX)/lib/systemd/system-preset \
 		$(INITRAMFS)/hooks $(INITRAMFS)/scripts/init-top $(INITRAMFS)/scripts/init-bottom
 	for unit in system/*.service; do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit#*/} && \
 		chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit#*/} || exit 1; done
+	install -m 644 system/systemd-bless-boot.service.d/tbupdate.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/systemd-bless-boot.service.d/
 	install -m 644 system/80-tbupdate.preset $(DESTDIR)$(PREFIX)/lib/systemd/system-preset/
 	install -m 755 system/tbupdate-rc $(DESTDIR)$(PREFIX)/lib/tbupdate/
 	install -m 755 system/initramfs-tools/hooks/tbupdate $(INITRAMFS)/hooks/
