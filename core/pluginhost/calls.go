@@ -102,7 +102,7 @@ func (c call) explain(ctx context.Context, err error) error {
 		return nil
 	}
 	p := c.process
-	tooSlow := errors.Is(context.Cause(ctx), errTooSlow)
+	tooSlow := overdue(ctx)
 	if errors.Is(err, launch.ErrAbandoned) {
 		return p.setBroken(p.fail(c.hangs(tooSlow)))
 	}
@@ -115,6 +115,16 @@ func (c call) explain(ctx context.Context, err error) error {
 		return err
 	}
 	return c.explainTransport(ctx, err, tooSlow)
+}
+
+// overdue reports whether a call's time is up. On a busy machine the plugin's side may
+// say so before the timer of this side has fired, so the clock counts, too.
+func overdue(ctx context.Context) bool {
+	if cause := context.Cause(ctx); cause != nil {
+		return errors.Is(cause, errTooSlow)
+	}
+	deadline, ok := ctx.Deadline()
+	return ok && !time.Now().Before(deadline)
 }
 
 func (c call) hangs(tooSlow bool) error {
