@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +50,8 @@ func run(ctx context.Context, disk, stick string) error {
 	}
 	defer os.RemoveAll(directory)
 	machine := qemu.New(qemu.Config{
-		Program: board.Program, Arguments: board.Arguments, Memory: 1024, Directory: directory,
+		// systemd starts much at a time: a second processor is worth it.
+		Program: board.Program, Arguments: append(slices.Clone(board.Arguments), "-smp", "2"), Memory: 1024, Directory: directory,
 		Disks: []qemu.Disk{{Path: disk, Format: "raw"}, {Path: stick, Format: "raw", ReadOnly: true}},
 	})
 	defer machine.CutPower()
