@@ -14,6 +14,10 @@ PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq
 LABPACKAGES = busybox-static cpio device-tree-compiler dosfstools grub-efi-amd64-bin grub-pc-bin libubootenv-tool \
               mtools ovmf qemu-system-arm qemu-system-x86 qemu-utils systemd-boot-efi u-boot-qemu u-boot-tools
 
+# The EFI drivers by which systemd-boot reads ext are in Debian's package refind, which
+# makes itself the boot manager of a machine where it is installed: it is unpacked only.
+REFIND = build/cache/refind
+
 # Programs for another processor ("make build GOARCH=arm64", "GOARCH=arm GOARM=7") go
 # into a folder of their own.
 BIN = bin$(if $(GOARCH),/$(GOARCH)$(if $(GOARM),v$(GOARM)))
@@ -129,7 +133,13 @@ fuzz:
 generate: deps
 	go generate ./sdk/...
 
-deps:
+$(REFIND):
+	@echo unpacking refind
+	@rm -rf $@.new && mkdir -p $@.new
+	@cd $@.new && { apt-get download -qq refind || { apt-get update -qq && apt-get download -qq refind; }; } && dpkg-deb -x refind_*.deb . && rm refind_*.deb
+	@mv $@.new $@
+
+deps: $(REFIND)
 	@missing=$$(for p in $(PACKAGES); do \
 		dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	[ -z "$$missing" ] && exit 0; \

@@ -71,7 +71,7 @@ func describe(subvolume sdk.Subvolume) string {
 // back from it to the running pair.
 func (s *session) checkLoader(ctx context.Context) error {
 	if !s.BootPlugin.Has(sdk.CapabilityOneShot) && !s.BootPlugin.Has(sdk.CapabilityCounted) {
-		return refusal(Failed, "the boot plugin %s cannot boot a generation on trial", s.BootPlugin.Name)
+		return refusal(Failed, "the boot plugin %s cannot boot a generation on trial here; \"tbupdate check\" says why", s.BootPlugin.Name)
 	}
 	if s.Policy.Tries > 1 && !s.BootPlugin.Has(sdk.CapabilityCounted) {
 		return refusal(Usage, "update.tries is %d, and the boot plugin %s cannot count", s.Policy.Tries, s.BootPlugin.Name)

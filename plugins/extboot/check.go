@@ -101,19 +101,12 @@ func (x *extlinuxLoader) Check(ctx context.Context) ([]sdk.Finding, error) {
 	return findings, nil
 }
 
-func (s *sdbootLoader) Check(ctx context.Context) ([]sdk.Finding, error) {
-	var findings []sdk.Finding
+func (s *sdbootLoader) Check(context.Context) ([]sdk.Finding, error) {
 	m, err := s.readMenu()
 	if err != nil {
 		return nil, err
 	}
-	now, err := s.Read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if now.Problem != "" {
-		findings = append(findings, bootdir.Blocking("systemd-boot's default", "take that back; for loader.conf, install a generation again", "%s", now.Problem))
-	}
+	findings := m.check()
 	if m.oneShot != "" {
 		findings = append(findings, bootdir.Warning("EFI variable LoaderEntryOneShot", "bootctl set-oneshot ''", "the next start boots %s, whatever tbupdate arms", m.oneShot))
 	}
@@ -123,6 +116,16 @@ func (s *sdbootLoader) Check(ctx context.Context) ([]sdk.Finding, error) {
 				"it was a trial, and something else than tbupdate, such as systemd-bless-boot, took its counter away, so it is the default"))
 		}
 	}
+	return findings, nil
+}
+
+// check says what is to be said of the default and of entries of others.
+func (m menu) check() []sdk.Finding {
+	var findings []sdk.Finding
+	now := m.read()
+	if now.Problem != "" {
+		findings = append(findings, bootdir.Blocking("systemd-boot's default", "take that back; for loader.conf, install a generation again", "%s", now.Problem))
+	}
 	for _, entry := range m.entries {
 		if _, ours := bls.ParseName(entry.File); ours {
 			continue
@@ -130,6 +133,35 @@ func (s *sdbootLoader) Check(ctx context.Context) ([]sdk.Finding, error) {
 		if finding, bad := bootdir.ForeignFinding(strings.TrimSuffix(entry.File, ".conf"), entry.CommandLine, now.Default != ""); bad {
 			findings = append(findings, finding)
 		}
+	}
+	return findings
+}
+
+func (x *xbootldrLoader) Check(context.Context) ([]sdk.Finding, error) {
+	m, err := x.readMenu()
+	if err != nil {
+		return nil, err
+	}
+	findings := m.check()
+	ofESP, err := x.esp.Check()
+	if err != nil {
+		return nil, err
+	}
+	findings = append(findings, ofESP...)
+	switch {
+	case x.unread.problem != "":
+		findings = append(findings, bootdir.Blocking(x.volume.Path(), x.unread.remedy, "%s", x.unread.problem))
+	case len(x.variables.list(variableEntries)) > 0 && len(m.entries) > 0 && !listedAny(x.variables, x.volume):
+		findings = append(findings, bootdir.Warning(x.volume.Path(),
+			"if this system was started after the first entry was written, make the filesystem with what the driver knows (for that of rEFInd, -O ^metadata_csum_seed,^inline_data)",
+			"systemd-boot listed nothing of it when it started this system"))
+	}
+	if problem := x.variables.unwritable(); problem != "" {
+		findings = append(findings, bootdir.Blocking("EFI variables", "work on the machine itself, with efivarfs mounted to be written to",
+			"systemd-boot is told of a trial by an EFI variable, and %s", problem))
+	}
+	if m.oneShot != "" && m.asked() == "" {
+		findings = append(findings, bootdir.Warning("EFI variable LoaderEntryOneShot", "bootctl set-oneshot ''", "the next start boots %s once, unless a trial is armed meanwhile", m.oneShot))
 	}
 	return findings, nil
 }

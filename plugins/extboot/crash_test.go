@@ -89,7 +89,7 @@ func listNames(t *testing.T, dir string) map[string]string {
 // unharmed, and finishes.
 func TestKilledDuringInstall(t *testing.T) {
 	program := conformance.Build(t, ".")
-	for _, p := range []platform{{loopback.Ext4, loaderGRUB}, {loopback.Ext3, loaderExtlinux}, {loopback.Ext4, loaderSdboot}} {
+	for _, p := range []platform{{loopback.Ext4, loaderGRUB}, {loopback.Ext3, loaderExtlinux}, {loopback.Ext4, loaderSdboot}, {loopback.Ext4, loaderXbootldr}} {
 		t.Run(p.String(), func(t *testing.T) {
 			_, dir := p.newDevice(t)
 			inside := openPlugin(t, dir)

@@ -43,7 +43,7 @@ const talker = "4883ec38" + "488b4260" + "488b5a58" + "488d153e000000" + "4c8d44
 	"a1311b5b6295d2118e3f00a0c969723b"
 
 // talkerImage gives the program as firmware loads it: a PE32+ image with one section.
-func talkerImage(t *testing.T) []byte {
+func talkerImage(t testing.TB) []byte {
 	t.Helper()
 	code, err := hex.DecodeString(talker)
 	mustDo(t, err)
@@ -89,15 +89,21 @@ type firmwareMachine struct {
 
 func newFirmwareMachine(t *testing.T) *firmwareMachine {
 	t.Helper()
+	_, dir := platform{loopback.Ext4, loaderSdboot}.newDevice(t)
+	return &firmwareMachine{t: t, dir: dir, store: newStore(t)}
+}
+
+// newStore gives the variables of firmware that was never started.
+func newStore(t *testing.T) string {
+	t.Helper()
 	for path, pack := range map[string]string{sdbootProgram: "systemd-boot-efi", firmwareCode: "ovmf", firmwareStore: "ovmf"} {
 		if _, err := os.Stat(path); err != nil {
 			t.Fatalf("this test needs %s: apt-get install %s", path, pack)
 		}
 	}
-	_, dir := platform{loopback.Ext4, loaderSdboot}.newDevice(t)
-	m := &firmwareMachine{t: t, dir: dir, store: filepath.Join(t.TempDir(), "variables")}
-	writeText(t, m.store, string(readBytes(t, firmwareStore)))
-	return m
+	store := filepath.Join(t.TempDir(), "variables")
+	writeText(t, store, string(readBytes(t, firmwareStore)))
+	return store
 }
 
 func (m *firmwareMachine) run(name string, arguments ...string) string {

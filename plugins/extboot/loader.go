@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/extlinux"
@@ -21,8 +22,8 @@ var (
 	extlinuxSigns = []string{extlinux.ConfigFile, vectorFile}
 )
 
-// open opens the filesystem that the boot loader reads: the EFI system partition for
-// systemd-boot, /boot for the others.
+// open opens the filesystem that the boot loader reads: /boot, and for systemd-boot
+// mostly the EFI system partition.
 func open(_ context.Context, setup sdk.Setup) (bootdir.Volume, bootdir.Loader, error) {
 	s := readSettings(setup)
 	if s.loader == loaderSdboot || s.loader == "" && (s.esp != "" || setup.Live && startedBySdboot()) {
@@ -56,7 +57,7 @@ func findLoader(v *extfs.Volume, s settings) (bootdir.Loader, error) {
 	case extlinuxDirectory != "":
 		wanted = loaderExtlinux
 	case exists(v.Path(sdbootEntries)):
-		return nil, sdk.Errorf(sdk.CodeUnsupported, operation, v.Directory, "systemd-boot reads entries here through a driver that cannot write %s, so it could not count tries; its kernels have to lie on the EFI system partition: set esp to where that is mounted", v.Superblock.Kind)
+		return nil, sdk.Errorf(sdk.CodeUnsupported, operation, v.Directory, "only systemd-boot has entries here; set esp to where its EFI system partition is mounted")
 	default:
 		return nil, sdk.Errorf(sdk.CodeUnsupported, operation, v.Directory, "neither GRUB (%s) nor extlinux (%s) is there",
 			strings.Join(s.grubDirectories, ", "), strings.Join(s.extlinuxDirectories, ", "))
@@ -80,19 +81,63 @@ var espDirectories = [...]string{"/efi", "/boot/efi", "/boot"}
 // startedBySdboot asks the firmware's variables, since files of several loaders may
 // lie about.
 func startedBySdboot() bool {
-	return strings.HasPrefix(efiVariable(efiVariables, "LoaderInfo"), "systemd-boot")
+	return strings.HasPrefix(ownVariables.get(variableInfo), "systemd-boot")
 }
 
+// openSdboot opens where the kernels of systemd-boot lie: on an ext filesystem that it
+// reads, or else on the EFI system partition.
 func openSdboot(setup sdk.Setup, s settings) (bootdir.Volume, bootdir.Loader, error) {
-	volume, err := openESP(setup, s)
+	var v variables
+	if setup.Live {
+		v = ownVariables
+	}
+	esp, err := openESP(setup, s)
 	if err != nil {
 		return nil, nil, err
 	}
-	loader := &sdbootLoader{volume: volume}
-	if setup.Live {
-		loader.variables = efiVariables
+	boot, err := openXbootldr(setup, s, esp, v)
+	if err != nil {
+		return nil, nil, errors.Join(err, esp.Close())
 	}
-	return volume, loader, nil
+	if boot == nil {
+		return esp, &sdbootLoader{volume: esp, esp: esp, variables: v}, nil
+	}
+	return boot, &xbootldrLoader{sdbootLoader{volume: boot, esp: esp, variables: v}, whyUnread(boot, esp, v)}, nil
+}
+
+// openXbootldr opens the ext filesystem for the kernels of systemd-boot, nil where they
+// belong onto the EFI system partition. The settings mount and device name it; without
+// those and esp it is the running system's /boot, where systemd-boot reads that. Entries
+// that are there already stay where they are.
+func openXbootldr(setup sdk.Setup, s settings, esp bootdir.Volume, v variables) (*extfs.Volume, error) {
+	const operation, object = "open", "the boot filesystem"
+	mount, device := setup.Settings[bootdir.KeyMount], setup.Settings[bootdir.KeyDevice]
+	named := mount != "" || device != ""
+	var boot *extfs.Volume
+	if named || s.esp == "" && setup.Live {
+		var err error
+		boot, err = bootdir.OpenExt(setup)
+		isESP := device == "" && errors.Is(err, extfs.ErrNotExt)
+		if err != nil && !isESP && (named || !errors.Is(err, sdk.ErrNotFound)) {
+			return nil, err
+		}
+	}
+	if boot == nil {
+		if slices.ContainsFunc(v.list(variableEntries), isOurs) && !holdsOurs(esp) {
+			return nil, sdk.Errorf(sdk.CodeNotFound, operation, object, "systemd-boot listed entries of tbupdate when it started this system, and they are not on the EFI system partition; mount the partition where they are at /boot, or set mount or device")
+		}
+		return nil, nil
+	}
+	why := whyUnread(boot, esp, v)
+	switch {
+	case holdsOurs(esp) && (named || holdsOurs(boot)):
+		return nil, errors.Join(sdk.Errorf(sdk.CodeInvalid, operation, object, "entries of tbupdate are on the EFI system partition; set esp and neither mount nor device to stay with them, or remove them"), boot.Close())
+	case holdsOurs(boot), why.problem == "" && !holdsOurs(esp):
+		return boot, nil
+	case named:
+		return nil, errors.Join(sdk.Errorf(sdk.CodeUnsupported, operation, object, "%s; %s; or set esp and neither mount nor device, for kernels on the EFI system partition", why.problem, why.remedy), boot.Close())
+	}
+	return nil, boot.Close()
 }
 
 // openESP opens the EFI system partition that the settings name, or on a running

@@ -34,7 +34,7 @@ func testEntry(t *testing.T, id string) sdk.Entry {
 	return sdk.Entry{ID: id, Title: "Version " + id, Root: testRoot(t), Arguments: []string{"root=UUID=2", "rootflags=subvolid=260"}, TrialArguments: []string{"panic=10"}}
 }
 
-func mustDo(t *testing.T, err error) {
+func mustDo(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,6 @@
 // Command tbupdate-boot-extboot is the boot loader plugin for a /boot on ext2,
-// ext3 or ext4 that GRUB or extlinux reads.
+// ext3 or ext4 that GRUB, extlinux or systemd-boot reads, and for systemd-boot with
+// kernels on the EFI system partition.
 package main
 
 import (

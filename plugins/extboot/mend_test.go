@@ -17,7 +17,7 @@ import (
 
 // loaders are the platforms with one filesystem each.
 func loaders() []platform {
-	return []platform{{loopback.Ext4, loaderGRUB}, {loopback.Ext4, loaderExtlinux}, {loopback.Ext4, loaderSdboot}}
+	return []platform{{loopback.Ext4, loaderGRUB}, {loopback.Ext4, loaderExtlinux}, {loopback.Ext4, loaderSdboot}, {loopback.Ext4, loaderXbootldr}}
 }
 
 // Everything of the default and of the trial can be mended while they are that, not

@@ -22,7 +22,7 @@ type platform struct {
 func platforms() []platform {
 	var all []platform
 	for _, filesystem := range []loopback.Filesystem{loopback.Ext2, loopback.Ext3, loopback.Ext4} {
-		for _, loader := range []string{loaderGRUB, loaderExtlinux} {
+		for _, loader := range []string{loaderGRUB, loaderExtlinux, loaderXbootldr} {
 			all = append(all, platform{filesystem, loader})
 		}
 	}
@@ -36,6 +36,9 @@ func (p platform) String() string { return p.loader + " on " + string(p.filesyst
 // newDevice makes a filesystem as boot loaders can read it, with the loader on it.
 func (p platform) newDevice(t *testing.T) (*loopback.Device, string) {
 	t.Helper()
+	if p.loader == loaderXbootldr {
+		return newXbootldrDisk(t, p.filesystem)
+	}
 	options := loopback.Options{Filesystem: p.filesystem, Size: 64 << 20}
 	if p.filesystem == loopback.Ext4 {
 		options.MkfsArguments = []string{"-O", "^64bit,^metadata_csum_seed,^orphan_file"}
@@ -97,8 +100,11 @@ func writeText(t *testing.T, path, text string) {
 
 // settings are those for a filesystem that the test has mounted.
 func (p platform) settings(dir string) map[string]string {
-	if p.loader == loaderSdboot {
+	switch p.loader {
+	case loaderSdboot:
 		return map[string]string{"esp": dir}
+	case loaderXbootldr:
+		return map[string]string{"mount": dir, "esp": espBeside(dir)}
 	}
 	return map[string]string{"mount": dir}
 }
@@ -132,6 +138,9 @@ func TestConformance(t *testing.T) {
 func TestConformanceOfProgram(t *testing.T) {
 	program := conformance.Build(t, ".")
 	for _, p := range platforms() {
+		if p.loader == loaderXbootldr {
+			continue // its trials are the matter of firmware that a process of this machine has not
+		}
 		t.Run(p.String(), func(t *testing.T) {
 			conformance.Boot(t, func(t *testing.T) conformance.BootTarget {
 				target, device := p.newTarget(t)

@@ -13,7 +13,7 @@ func program(version string) bootdir.Program {
 	return bootdir.Program{
 		Name:     "extboot",
 		Version:  version,
-		Summary:  "GRUB or extlinux with /boot on ext2, ext3 or ext4; systemd-boot",
+		Summary:  "GRUB, extlinux or systemd-boot with /boot on ext2, ext3 or ext4; systemd-boot by itself",
 		Keys:     keys(),
 		MaxTries: grubcfg.MaxTries,
 		Errors: map[error]sdk.Code{

@@ -33,8 +33,9 @@ const (
 // renaming it at each try, has counted it down to +0, which stands after all others.
 // docs/decisions/0009-counting-tries.md has the reasons and the crash windows.
 type sdbootLoader struct {
-	volume    bootdir.Volume
-	variables string // directory of EFI variables; "" on disks that did not boot this machine
+	volume    bootdir.Volume // with the kernels, and our entries
+	esp       bootdir.Volume // with loader.conf; the same one here, not for xbootldrLoader
+	variables variables
 }
 
 func (s *sdbootLoader) Name() string { return loaderSdboot }
@@ -75,137 +76,13 @@ func (s *sdbootLoader) entry(r bootdir.Record, trial bool) (bls.Entry, error) {
 	}, nil
 }
 
-// menu is what systemd-boot finds on the disk and in EFI variables.
-type menu struct {
-	entries  []bls.Read // that it lists: with a kernel that is there
-	missing  []bls.Read // of ours, that it would list if their kernel were there
-	files    []string   // names of entry files of ours, listed or not
-	config   string     // content of loader.conf
-	oneShot  string     // of the EFI variables
-	variable string
-}
-
-func (s *sdbootLoader) readMenu() (menu, error) {
-	var m menu
-	var err error
-	if m.config, err = readText(s.volume.Path(sdbootConfig)); err != nil {
-		return menu{}, err
-	}
-	names, err := os.ReadDir(s.volume.Path(sdbootEntries))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return menu{}, err
-	}
-	for _, name := range names {
-		file := name.Name()
-		if !strings.HasSuffix(strings.ToLower(file), ".conf") || strings.HasPrefix(file, "auto-") || file[0] == '.' || !name.Type().IsRegular() {
-			continue
-		}
-		_, ours := bls.ParseName(file)
-		if ours {
-			m.files = append(m.files, file)
-		}
-		text, err := readText(s.entryPath(file))
-		if err != nil {
-			return menu{}, err
-		}
-		read := bls.Parse(text)
-		read.File = file
-		switch {
-		case read.Kernel == "":
-		case exists(s.volume.Path(read.Kernel)):
-			m.entries = append(m.entries, read)
-		case ours:
-			m.missing = append(m.missing, read)
-		}
-	}
-	m.oneShot, m.variable = efiVariable(s.variables, "LoaderEntryOneShot"), efiVariable(s.variables, "LoaderEntryDefault")
-	return m, nil
-}
-
-// choose gives what boots, with or without trials that are armed. What others want to
-// boot once, by the variable LoaderEntryOneShot, is left out: Check tells of it.
-func (m menu) choose(withTrial bool) (bls.Read, bool) {
-	entries := m.entries
-	if !withTrial {
-		entries = slices.DeleteFunc(slices.Clone(entries), isArmed)
-	}
-	return bls.Choose(entries, m.variable, bls.Default(m.config))
-}
-
-// isArmed tells a trial that has tries left.
-func isArmed(entry bls.Read) bool {
-	name, ours := bls.ParseName(entry.File)
-	return ours && name.Trial && name.Left > 0
-}
-
-// ours gives all entries of ours, also those without their kernel.
-func (m menu) ours() []bls.Read {
-	return slices.DeleteFunc(slices.Concat(m.entries, m.missing), func(e bls.Read) bool {
-		_, ok := bls.ParseName(e.File)
-		return !ok
-	})
-}
-
-// first gives what is the default as far as our own files say.
-func (m menu) first() (bls.Read, bool) {
-	ours := slices.DeleteFunc(m.ours(), func(e bls.Read) bool {
-		name, _ := bls.ParseName(e.File)
-		return isArmed(e) || name.Left == 0
-	})
-	return bls.Choose(ours)
-}
-
 // Read does what systemd-boot does with what is on the disk.
 func (s *sdbootLoader) Read(context.Context) (bootdir.Choice, error) {
 	m, err := s.readMenu()
 	if err != nil {
 		return bootdir.Choice{}, err
 	}
-	var now bootdir.Choice
-	for _, file := range m.files {
-		if name, _ := bls.ParseName(file); !name.Trial && name.Left == bls.Uncounted {
-			now.Listed = append(now.Listed, name.ID)
-		}
-	}
-	for _, entry := range m.ours() {
-		if name, _ := bls.ParseName(entry.File); isArmed(entry) {
-			now.Held = append(now.Held, name.ID)
-		}
-	}
-	chosen, any := m.choose(false)
-	if name, ours := bls.ParseName(chosen.File); any && ours {
-		now.Default = name.ID
-	} else if any {
-		now.Foreign = strings.ToLower(chosen.File)
-	} else {
-		now.Foreign = "what systemd-boot finds by itself"
-	}
-	if first, any := m.first(); any {
-		name, _ := bls.ParseName(first.File)
-		now.Held = append(now.Held, name.ID)
-		if now.Default != name.ID && slices.ContainsFunc(m.entries, func(e bls.Read) bool { return e.File == first.File }) {
-			now.Problem = m.overruled()
-		}
-	}
-	if now.Default != "" {
-		now.Held = append(now.Held, now.Default)
-	}
-	if next, any := m.choose(true); any && isArmed(next) {
-		name, _ := bls.ParseName(next.File)
-		now.Trial, now.TriesLeft = name.ID, name.Left
-	}
-	return now, nil
-}
-
-// overruled says what chooses another entry than the first of ours.
-func (m menu) overruled() string {
-	switch {
-	case m.variable != "":
-		return fmt.Sprintf("the EFI variable LoaderEntryDefault, which counts more than any file, says %s; take it back with: bootctl set-default ''", m.variable)
-	case bls.Default(m.config) != "" && bls.Default(m.config) != bls.Pattern:
-		return fmt.Sprintf("%s says that the default is %q", sdbootConfig, bls.Default(m.config))
-	}
-	return fmt.Sprintf("an entry of others stands before those of tbupdate, and %s does not say default %s", sdbootConfig, bls.Pattern)
+	return m.read(), nil
 }
 
 // Publish writes the entry's file, which is no entry yet unless it is one already.
@@ -315,7 +192,7 @@ func (s *sdbootLoader) writeConfig(m menu) error {
 	if text == m.config {
 		return nil
 	}
-	return s.volume.Replace(s.volume.Path(sdbootConfig), []byte(text))
+	return s.esp.Replace(s.esp.Path(sdbootConfig), []byte(text))
 }
 
 // Withdraw removes every file of an entry, also those of its trials.
@@ -348,12 +225,24 @@ func (s *sdbootLoader) Arm(ctx context.Context, id string, tries int) error {
 	if err != nil || now.Trial == id && now.TriesLeft == tries {
 		return err
 	}
-	if now.Default == "" {
-		return sdk.Errorf(sdk.CodeUnsupported, "arm a trial of", id, "the default is %q, which is no entry of tbupdate, so that coming back is not sure; make one the default first (tbupdate init)", now.Foreign)
+	if err := comesBack(id, now); err != nil {
+		return err
 	}
 	if err := s.Disarm(ctx); err != nil {
 		return err
 	}
+	return s.writeTrial(id, bls.TrialName(id, tries), bls.RankTrial)
+}
+
+// comesBack refuses a trial where the default is not an entry of ours.
+func comesBack(id string, now bootdir.Choice) error {
+	if now.Default != "" {
+		return nil
+	}
+	return sdk.Errorf(sdk.CodeUnsupported, "arm a trial of", id, "the default is %q, which is no entry of tbupdate, so that coming back is not sure; make one the default first (tbupdate init)", now.Foreign)
+}
+
+func (s *sdbootLoader) writeTrial(id, file string, rank bls.Rank) error {
 	r, err := bootdir.ReadRecord(s.volume, id)
 	if err != nil {
 		return err
@@ -362,7 +251,7 @@ func (s *sdbootLoader) Arm(ctx context.Context, id string, tries int) error {
 	if err != nil {
 		return err
 	}
-	return s.writeEntry(s.entryPath(bls.TrialName(id, tries)), entry, bls.RankTrial)
+	return s.writeEntry(s.entryPath(file), entry, rank)
 }
 
 // Disarm removes trials, also those that are used up.
@@ -377,6 +266,17 @@ func (s *sdbootLoader) SetDefault(ctx context.Context, id string) error {
 	if err := s.removeTrials(func(name bls.Name) bool { return name.ID == id && name.Left != bls.Uncounted }); err != nil {
 		return err
 	}
+	if err := s.putFirst(id); err != nil {
+		return err
+	}
+	if err := s.removeTrials(func(name bls.Name) bool { return name.Left == bls.Uncounted }); err != nil {
+		return err
+	}
+	return s.keepFirst()
+}
+
+// putFirst puts an entry before all others of ours.
+func (s *sdbootLoader) putFirst(id string) error {
 	rank, err := s.rankOfDefault(id)
 	if err != nil {
 		return err
@@ -389,12 +289,11 @@ func (s *sdbootLoader) SetDefault(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.writeHead(s.entryPath(bls.FileName(id)), entry, rank); err != nil {
-		return err
-	}
-	if err := s.removeTrials(func(name bls.Name) bool { return name.Left == bls.Uncounted }); err != nil {
-		return err
-	}
+	return s.writeHead(s.entryPath(bls.FileName(id)), entry, rank)
+}
+
+// keepFirst keeps entries of others behind ours.
+func (s *sdbootLoader) keepFirst() error {
 	m, err := s.readMenu()
 	if err != nil {
 		return err

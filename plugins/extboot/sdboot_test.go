@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"unicode/utf16"
 
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/bls"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -138,13 +137,9 @@ func TestSdbootLoaderConf(t *testing.T) {
 func TestSdbootVariables(t *testing.T) {
 	p, _ := newSdboot(t)
 	loader := p.loader.(*sdbootLoader)
-	loader.variables = t.TempDir()
+	loader.variables = variables(t.TempDir())
 	set := func(name, value string) {
-		data := []byte{7, 0, 0, 0}
-		for _, unit := range append(utf16.Encode([]rune(value)), 0) {
-			data = append(data, byte(unit), byte(unit>>8))
-		}
-		writeText(t, filepath.Join(loader.variables, name+"-"+loaderGUID), string(data))
+		mustDo(t, loader.variables.set(name, value))
 	}
 	set("LoaderEntryOneShot", "auto-reboot-to-firmware-setup")
 	wantState(t, p, "a1", "", 0)

@@ -25,7 +25,7 @@ func keys() []sdk.Key {
 		sdk.Key{Name: keyLoader, Type: sdk.KeyString, Allowed: []string{loaderGRUB, loaderExtlinux, loaderSdboot}, Help: "boot loader; default: the one that is found"},
 		sdk.Key{Name: keyGRUBDirectory, Type: sdk.KeyString, Help: "directory of grub.cfg on the boot filesystem; default: grub, grub2 or boot/grub"},
 		sdk.Key{Name: keyExtlinuxDirectory, Type: sdk.KeyString, Help: "directory of extlinux.conf on the boot filesystem; default: extlinux, syslinux or boot/extlinux"},
-		sdk.Key{Name: keyESP, Type: sdk.KeyString, Help: "for systemd-boot: directory where the EFI system partition is mounted; default on a running system: /efi, /boot/efi or /boot"},
+		sdk.Key{Name: keyESP, Type: sdk.KeyString, Help: "for systemd-boot: directory where the EFI system partition is mounted; default on a running system: /efi, /boot/efi or /boot; without mount and device, kernels lie there"},
 	)
 }
 

@@ -22,6 +22,9 @@ func newPlugin(version string) *testPlugin {
 	ours.Open = func(ctx context.Context, setup sdk.Setup) (bootdir.Volume, bootdir.Loader, error) {
 		var err error
 		p.volume, p.loader, err = open(ctx, setup)
+		if x, ok := p.loader.(*xbootldrLoader); ok {
+			x.variables = variables(standInVariables(p.volume.Path()))
+		}
 		return p.volume, p.loader, err
 	}
 	p.Plugin = bootdir.New(ours)
@@ -32,7 +35,10 @@ func openPlugin(t *testing.T, dir string) *testPlugin {
 	t.Helper()
 	p := newPlugin("test")
 	settings := platform{loader: loaderGRUB}.settings(dir)
-	if exists(filepath.Join(dir, "loader")) {
+	switch {
+	case exists(espBeside(dir)):
+		settings = platform{loader: loaderXbootldr}.settings(dir)
+	case exists(filepath.Join(dir, "loader")):
 		settings = platform{loader: loaderSdboot}.settings(dir)
 	}
 	if err := p.Configure(t.Context(), sdk.Setup{Settings: settings, RunDirectory: t.TempDir()}); err != nil {

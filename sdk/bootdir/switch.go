@@ -22,7 +22,7 @@ func (p *Plugin) Arm(ctx context.Context, id string, tries int) error {
 	}
 	switch most := p.loader.MaxTries(); {
 	case most == 0:
-		return sdk.Errorf(sdk.CodeUnsupported, operation, id, "%s, as it is set up here, cannot try an entry", p.loader.Name())
+		return sdk.Errorf(sdk.CodeUnsupported, operation, id, "%s, as it is set up here, cannot try an entry; Check says why", p.loader.Name())
 	case tries > most:
 		return sdk.Errorf(sdk.CodeUnsupported, operation, id, "%s can count %d of the %d tries", p.loader.Name(), most, tries)
 	}

@@ -17,7 +17,7 @@ func testEntry() Entry {
 func TestRanksDifferInOneSector(t *testing.T) {
 	entry := testEntry()
 	var bodies []string
-	for _, rank := range []Rank{RankOff, RankTrial, 1, MaxRank} {
+	for _, rank := range []Rank{RankOff, RankTrial, 1, MaxRank, RankLast} {
 		data, err := entry.Format(rank)
 		if err != nil {
 			t.Fatal(err)
@@ -64,7 +64,7 @@ func TestNames(t *testing.T) {
 		{TrialName("b2", 3), Name{"b2", true, 3, 0}, true},
 		{"tbupdate-b2.trial+2-1.conf", Name{"b2", true, 2, 1}, true},
 		{"tbupdate-b2.trial+0-3.conf", Name{"b2", true, 0, 3}, true},
-		{"tbupdate-b2.trial.conf", Name{"b2", true, Uncounted, 0}, true},
+		{OneShotName("b2"), Name{"b2", true, Uncounted, 0}, true},
 		{"tbupdate-b2.trial+.conf", Name{"b2.trial+", false, Uncounted, 0}, false},
 		{"tbupdate-b2.trial+1-x.conf", Name{}, false},
 		{"debian-6.1+3.conf", Name{}, false},
@@ -139,7 +139,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("title \"x\"\r\nefi \\EFI\\x.efi\nversion", "a+99999999999999999999.conf")
 	f.Fuzz(func(t *testing.T, text, file string) {
 		read := Parse(text)
-		if rank := RankOf(read); rank != RankOff && (rank < RankTrial || rank > MaxRank) {
+		if rank := RankOf(read); rank != RankOff && (rank < RankTrial || rank > RankLast) {
 			t.Errorf("rank %d", rank)
 		}
 		entry := testEntry()

@@ -31,14 +31,16 @@ type Entry struct {
 
 // Rank is where an entry stands among ours: the lowest boots. Ranks of defaults lie
 // from 1 to MaxRank; RankOff is that of an entry that systemd-boot does not see,
-// RankTrial that of a trial.
+// RankTrial that of a trial that it counts, RankLast that of a trial that it boots only
+// when it is asked for by name.
 type Rank int
 
 // Ranks.
 const (
 	RankOff   Rank = -1
 	RankTrial Rank = 0
-	MaxRank   Rank = 999999
+	MaxRank   Rank = 999998
+	RankLast  Rank = MaxRank + 1
 )
 
 // keyPrefix begins our sort keys. Digits come before letters, so that also where
@@ -55,7 +57,7 @@ func (e Entry) Head(rank Rank) ([]byte, error) {
 	if rank != RankOff {
 		text += fmt.Sprintf("sort-key %s%06d\nlinux /%s\n", keyPrefix, rank, e.Kernel)
 	}
-	if rank > MaxRank || len(text) >= SectorSize || !plain(e.Kernel) {
+	if rank > RankLast || len(text) >= SectorSize || !plain(e.Kernel) {
 		return nil, fmt.Errorf("%w: kernel %q at rank %d", ErrValue, e.Kernel, rank)
 	}
 	return []byte(text + strings.Repeat("#", SectorSize-len(text)-1) + "\n"), nil

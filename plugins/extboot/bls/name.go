@@ -31,6 +31,10 @@ func TrialName(id string, tries int) string {
 	return fmt.Sprintf("%s%s%s+%d%s", namePrefix, id, trialMark, tries, suffix)
 }
 
+// OneShotName gives the name of the entry file of a trial that systemd-boot does not
+// count, since it is asked for it once.
+func OneShotName(id string) string { return namePrefix + id + trialMark + suffix }
+
 // Name is what the name of an entry file of ours says.
 type Name struct {
 	ID    string
