@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -47,6 +48,16 @@ func systemdBoot() Platform {
 	}
 }
 
+// systemdBootXbootldr is a PC with systemd-boot, which has the kernels in /boot and reads
+// that through an EFI driver. The plugin finds all of it by itself.
+func systemdBootXbootldr() Platform {
+	p := systemdBoot()
+	p.Name, p.First.Size = "systemd-boot-xbootldr", 64<<20
+	p.BootConfig = func(*Disk) []string { return nil }
+	p.Install = installSystemdBootXbootldr
+	return p
+}
+
 // removable is where firmware looks for a boot loader on a disk that it knows nothing of.
 const removable = "::/EFI/BOOT/BOOTX64.EFI"
 
@@ -85,19 +96,49 @@ func installGRUBForEFI(ctx context.Context, d *Disk, arguments string) error {
 
 // installSystemdBoot does what bootctl install and kernel-install do.
 func installSystemdBoot(ctx context.Context, d *Disk, arguments string) error {
-	entry, config := filepath.Join(d.Work, "installed.conf"), filepath.Join(d.Work, "loader.conf")
-	for path, text := range map[string]string{
-		entry:  fmt.Sprintf("title Installed system\nsort-key installed\nlinux /%s\ninitrd /%s\noptions %s\n", d.Kernel, d.Initrd, arguments),
-		config: "timeout 0\n",
-	} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return err
-		}
+	entry := filepath.Join(d.Work, "installed.conf")
+	if err := os.WriteFile(entry, d.installedEntry(arguments), 0o644); err != nil {
+		return err
+	}
+	return d.copySystemdBoot(ctx, []string{"::/loader/entries"}, map[string]string{
+		"::/loader/entries/installed.conf": entry,
+		"::/" + d.Kernel:                   filepath.Join(d.Boot, d.Kernel), "::/" + d.Initrd: filepath.Join(d.Boot, d.Initrd),
+	})
+}
+
+// extDriver is rEFInd's driver, where "make deps" unpacks it.
+const extDriver = "refind/usr/share/refind/refind/drivers_x64/ext4_x64.efi"
+
+// installSystemdBootXbootldr does the same with everything in /boot, and adds the driver.
+func installSystemdBootXbootldr(ctx context.Context, d *Disk, arguments string) error {
+	driver := filepath.Join(d.spec.Downloads, extDriver)
+	if _, err := os.Stat(driver); err != nil {
+		return fmt.Errorf("there is no EFI driver for ext: run make deps (%w)", err)
+	}
+	entries := filepath.Join(d.Boot, "loader/entries")
+	if err := os.MkdirAll(entries, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(entries, "installed.conf"), d.installedEntry(arguments), 0o644); err != nil {
+		return err
+	}
+	const directory = "::/EFI/systemd/drivers"
+	return d.copySystemdBoot(ctx, []string{directory}, map[string]string{directory + "/ext4_x64.efi": driver})
+}
+
+// installedEntry is the entry of the installed system.
+func (d *Disk) installedEntry(arguments string) []byte {
+	return fmt.Appendf(nil, "title Installed system\nsort-key installed\nlinux /%s\ninitrd /%s\noptions %s\n", d.Kernel, d.Initrd, arguments)
+}
+
+// copySystemdBoot copies systemd-boot onto the EFI system partition, and what else is
+// given, as copyToFAT does.
+func (d *Disk) copySystemdBoot(ctx context.Context, directories []string, files map[string]string) error {
+	config := filepath.Join(d.Work, "loader.conf")
+	if err := os.WriteFile(config, []byte("timeout 0\n"), 0o644); err != nil {
+		return err
 	}
 	const program = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
-	return d.copyToFAT(ctx, []string{"::/EFI", "::/EFI/BOOT", "::/EFI/systemd", "::/loader", "::/loader/entries"}, map[string]string{
-		removable: program, "::/EFI/systemd/systemd-bootx64.efi": program,
-		"::/loader/loader.conf": config, "::/loader/entries/installed.conf": entry,
-		"::/" + d.Kernel: filepath.Join(d.Boot, d.Kernel), "::/" + d.Initrd: filepath.Join(d.Boot, d.Initrd),
-	})
+	maps.Copy(files, map[string]string{removable: program, "::/EFI/systemd/systemd-bootx64.efi": program, "::/loader/loader.conf": config})
+	return d.copyToFAT(ctx, append([]string{"::/EFI", "::/EFI/BOOT", "::/EFI/systemd", "::/loader"}, directories...), files)
 }

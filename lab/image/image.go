@@ -36,6 +36,8 @@ type Spec struct {
 	ConfirmTimeout time.Duration
 	// Programs is a directory with bin/tbupdate and plugins/ for this host.
 	Programs string
+	// Downloads is a directory with what "make deps" has unpacked there.
+	Downloads string
 }
 
 // The sizes of what has no other.

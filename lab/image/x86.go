@@ -10,5 +10,5 @@ var pc = []string{"-accel", "tcg,thread=multi,tb-size=256", "-machine", "pc", "-
 
 // x86Platforms are PCs.
 func x86Platforms() []Platform {
-	return []Platform{grubBIOS(), grubEFI(), systemdBoot(), extlinux()}
+	return []Platform{grubBIOS(), grubEFI(), systemdBoot(), systemdBootXbootldr(), extlinux()}
 }

@@ -98,7 +98,7 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 		platform.First.Size = options.FirstSize
 	}
 	disk, err := image.Build(ctx, m.Releases.Store, image.Spec{
-		Platform: platform, Tree: tree, Programs: m.Releases.Host, BootSize: options.BootSize, Systemd: options.Systemd, ConfirmTimeout: options.ConfirmTimeout,
+		Platform: platform, Tree: tree, Programs: m.Releases.Host, Downloads: filepath.Join(w.top, "build/cache"), BootSize: options.BootSize, Systemd: options.Systemd, ConfirmTimeout: options.ConfirmTimeout,
 	})
 	if err != nil {
 		return nil, err
