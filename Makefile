@@ -13,6 +13,8 @@ PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq
 # What the machines of the lab, and their disks, are made of.
 LABPACKAGES = busybox-static cpio device-tree-compiler dosfstools grub-efi-amd64-bin grub-pc-bin libubootenv-tool \
               mtools ovmf qemu-system-arm qemu-system-x86 qemu-utils systemd-boot-efi u-boot-qemu u-boot-tools
+# What builds the U-Boot that counts (lab/uboot), which only test-full needs.
+FULLPACKAGES = bison dpkg-dev flex gcc-aarch64-linux-gnu libssl-dev
 
 # The EFI drivers by which systemd-boot reads ext are in Debian's package refind, which
 # makes itself the boot manager of a machine where it is installed: it is unpacked only.
@@ -102,6 +104,7 @@ test: root deps
 	go test -race $(TESTFLAGS) $(OTHERTESTS)
 	go test -count=1 $(TESTFLAGS) $(STORIES)
 
+test-full: PACKAGES += $(FULLPACKAGES)
 test-full: root deps
 	go test -race -tags full -timeout 90m $(OTHERTESTS)
 	go test -count=1 -tags full -timeout 180m -v $(STORIES)

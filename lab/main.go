@@ -10,8 +10,10 @@ import (
 	"os/signal"
 	"path/filepath"
 
+	"github.com/trebuchet-update/tbupdate/lab/cache"
 	"github.com/trebuchet-update/tbupdate/lab/image"
 	"github.com/trebuchet-update/tbupdate/lab/machine"
+	"github.com/trebuchet-update/tbupdate/lab/uboot"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
@@ -28,7 +30,10 @@ func main() {
 const usage = `usage: go run ./lab COMMAND
   list                      stories, with the platforms that they run on
   run STORY PLATFORM        play a story, with the machine's console
-  boot PLATFORM [SHELL…]    boot, run each shell command in the guest, power off`
+  boot PLATFORM [SHELL…]    boot, run each shell command in the guest, power off
+  firmware ENVIRONMENT      build a U-Boot that counts, and print where it and the
+                            variables that it has by itself are; it keeps its environment
+                            in "flash", in a "fat" file, or in two ("redundant")`
 
 func run(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
@@ -47,6 +52,13 @@ func run(ctx context.Context, arguments []string) error {
 		return play(ctx, machine.NewWorkshop(top), flags.Arg(1), flags.Arg(2))
 	case flags.Arg(0) == "boot" && flags.NArg() >= 2:
 		return boot(ctx, machine.NewWorkshop(top), flags.Arg(1), flags.Args()[2:])
+	case flags.Arg(0) == "firmware" && flags.NArg() == 2:
+		built, err := uboot.Build(ctx, cache.Store{Directory: filepath.Join(top, "build/cache/lab")}, uboot.Environment(flags.Arg(1)))
+		if err == nil {
+			fmt.Println(built.Firmware)
+			fmt.Println(built.Variables)
+		}
+		return err
 	}
 	return errors.New(usage)
 }
