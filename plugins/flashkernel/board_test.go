@@ -97,6 +97,25 @@ func setVariable(t *testing.T, settings map[string]string, name, value string) {
 	}
 }
 
+// Without altbootcmd U-Boot would stop beyond the limit: no trial begins without it, and
+// what the board has there stays.
+func TestBoardHasAWayBack(t *testing.T) {
+	for variables, want := range map[string]string{
+		"bootcmd=run distro_bootcmd\n":                        "run bootcmd",
+		"bootcmd=run distro_bootcmd\naltbootcmd=run rescue\n": "run rescue",
+	} {
+		m := newMachine(t, methodExtlinux)
+		settings := m.board(t, variables)
+		p := m.openWith(t, settings)
+		_, err := p.Install(t.Context(), m.entry(t, "a1"))
+		m.must(err)
+		m.must(p.Arm(t.Context(), "a1", 1))
+		if got := printVariable(t, settings, variableAlternative); got != want {
+			t.Errorf("altbootcmd is %q after %q, want %q", got, variables, want)
+		}
+	}
+}
+
 // An environment that cannot be written arms nothing.
 func TestBoardUnwritable(t *testing.T) {
 	m := newMachine(t, methodExtlinux)
@@ -187,10 +206,25 @@ func TestFindings(t *testing.T) {
 		"bad partition": {methodFlashKernel, func(*testing.T, *machine) map[string]string {
 			return map[string]string{keyStatePartition: "first"}
 		}, `state_partition is "first"`, ""},
-		"board": {methodFlashKernel, func(t *testing.T, m *machine) map[string]string { return m.board(t, boardVariables) }, "", "environment"},
-		"board without altbootcmd": {methodFlashKernel, func(t *testing.T, m *machine) map[string]string {
-			return m.board(t, "bootcmd=x\n")
-		}, "blocking U-Boot's environment: altbootcmd is not set", ""},
+		"board": {methodFlashKernel, func(t *testing.T, m *machine) map[string]string { return m.board(t, boardVariables) }, "", "U-Boot's environment"},
+		"board that cannot make an environment anew": {methodFlashKernel, func(t *testing.T, m *machine) map[string]string {
+			if _, err := os.Stat(initialEnvironment); err == nil {
+				t.Fatalf("this test needs a machine without %s", initialEnvironment)
+			}
+			return m.board(t, boardVariables)
+		}, "warning /etc/u-boot-initial-env: it cannot be read", ""},
+		"board with an environment that is lost": {methodFlashKernel, func(t *testing.T, m *machine) map[string]string {
+			settings := m.board(t, boardVariables)
+			config, err := os.ReadFile(settings[keyEnvConfig])
+			m.must(err)
+			m.must(os.WriteFile(strings.Fields(string(config))[0], make([]byte, 0x4000), 0o600))
+			return settings
+		}, "blocking U-Boot's environment: it cannot be read: fw_printenv", ""},
+		"board with two copies": {methodFlashKernel, func(t *testing.T, m *machine) map[string]string {
+			settings := m.board(t, boardVariables)
+			settings[keyRedundant] = "true"
+			return settings
+		}, "it names 1 copy or copies of the environment, and redundant_environment is true", ""},
 		"board with another altbootcmd": {methodFlashKernel, func(t *testing.T, m *machine) map[string]string {
 			return m.board(t, "altbootcmd=run rescue\n")
 		}, `warning U-Boot's environment: altbootcmd is "run rescue"`, ""},

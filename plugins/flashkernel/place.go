@@ -20,7 +20,7 @@ import (
 // boot loader: it is a noTrials.
 func findTrials(volume *extfs.Volume, s settings) (found trials, place chooser.Default) {
 	if s.board {
-		return boardTrials{config: s.envConfig}, chooser.Default{CountedByUBoot: true}
+		return boardTrials{config: s.envConfig, redundant: s.layout.Flags}, chooser.Default{CountedByUBoot: true}
 	}
 	directory := s.state
 	if directory == "" {

@@ -30,6 +30,8 @@ type machine struct {
 	boot   string // directory
 	state  string // directory
 	uboot  *uboottest.Machine
+	// counting is set for a U-Boot that counts by itself.
+	counting uboottest.Counting
 }
 
 // deviceTree is what a tree has for the machine.
@@ -94,13 +96,13 @@ func (m *machine) start() uboottest.Boot {
 	}
 	m.uboot.Format()
 	var names []string
-	for _, name := range []string{chooser.TrialA, chooser.TrialB} {
+	for _, name := range []string{chooser.TrialA, chooser.TrialB, "uboot.env", "uboot-redund.env"} {
 		if data, err := os.ReadFile(filepath.Join(m.state, name)); err == nil {
 			m.uboot.WriteState(name, data)
 			names = append(names, name)
 		}
 	}
-	boot := m.uboot.Start()
+	boot := m.uboot.Start(m.counting.Arguments...)
 	for _, name := range names {
 		data := m.uboot.ReadState(name)
 		path := filepath.Join(m.state, name)

@@ -160,17 +160,44 @@ func (m *Machine) Start(arguments ...string) Boot {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), 2*time.Minute)
 	defer cancel()
-	all := append([]string{"qemu-system-aarch64"}, machineArguments()...)
-	all = append(all, "-accel", "tcg", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-dtb", m.tree,
-		"-drive", "if=none,id=disk,format=raw,cache=unsafe,file="+m.image, "-device", "virtio-blk-device,drive=disk")
-	command := exec.CommandContext(ctx, "nice", append(all, arguments...)...)
-	command.WaitDelay = time.Second
-	output, err := command.CombinedOutput()
+	output, err := m.command(ctx, arguments).CombinedOutput()
 	console := strings.ReplaceAll(string(output), "\r", "")
 	if err != nil {
 		m.t.Fatalf("this test needs the Debian packages qemu-system-arm and u-boot-qemu: %v\n%s", err, console)
 	}
 	return m.parse(console)
+}
+
+// CutPower starts the machine, and cuts its power as soon as the console shows a text.
+func (m *Machine) CutPower(at string, arguments ...string) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 2*time.Minute)
+	defer cancel()
+	command := m.command(ctx, arguments)
+	console, err := command.StdoutPipe()
+	m.must(err)
+	m.must(command.Start())
+	var seen []byte
+	for block := make([]byte, 4096); err == nil && !bytes.Contains(seen, []byte(at)); {
+		var n int
+		n, err = console.Read(block)
+		seen = append(seen, block[:n]...)
+	}
+	m.must(command.Process.Kill())
+	_ = command.Wait() // which says that it was killed
+	if err != nil {
+		m.t.Fatalf("the console ended without %q: %v\n%s", at, err, seen)
+	}
+}
+
+// command starts the machine, as far as nobody says otherwise in the arguments.
+func (m *Machine) command(ctx context.Context, arguments []string) *exec.Cmd {
+	all := append([]string{"qemu-system-aarch64"}, machineArguments()...)
+	all = append(all, "-accel", "tcg", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-dtb", m.tree,
+		"-drive", "if=none,id=disk,format=raw,cache=unsafe,file="+m.image, "-device", "virtio-blk-device,drive=disk")
+	command := exec.CommandContext(ctx, "nice", append(all, arguments...)...)
+	command.WaitDelay = time.Second
+	return command
 }
 
 // parse finds what the kernel printed.
