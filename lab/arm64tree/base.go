@@ -38,7 +38,7 @@ func folders() []string {
 
 // mountPoints are empty.
 func mountPoints() []string {
-	return []string{"boot", "dev", "etc", "home", "mnt", "proc", "root", "run", "sys", "tmp", "var/lib", "var/log", "var/tmp"}
+	return []string{"boot", "dev", "etc", "home", "mnt", "proc", "root", "run", "sys", "tmp", "var/lib", "var/lock", "var/log", "var/tmp"}
 }
 
 // machine is what the device tree of QEMU's board calls itself. flash-kernel's

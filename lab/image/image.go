@@ -86,7 +86,7 @@ func Build(ctx context.Context, store cache.Store, spec Spec) (string, error) {
 		}
 		parts = append(parts, content)
 	}
-	parts = append(parts, spec.Platform.Name, spec.Platform.First, spec.Tree, spec.BootSize, spec.Systemd, spec.ConfirmTimeout, spec.Programs)
+	parts = append(parts, spec.Platform.Name, spec.Platform.Arguments, spec.Platform.First, spec.Tree, spec.BootSize, spec.Systemd, spec.ConfirmTimeout, spec.Programs)
 	return store.Get("image-"+spec.Platform.Name, cache.KeyOf(parts...), func(path string) error {
 		d := &Disk{Image: path, spec: spec}
 		return d.make(ctx)

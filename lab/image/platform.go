@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/trebuchet-update/tbupdate/lab/cache"
 )
 
 // Platform is a kind of machine: board, firmware and boot loader.
@@ -35,6 +37,9 @@ type Platform struct {
 	Install func(ctx context.Context, disk *Disk, arguments string) error
 	// InGuest has "tbupdate init" run in the booted machine instead of on the host.
 	InGuest bool
+	// Complete gives the platform with what the lab builds for it, such as its firmware;
+	// nil where a distribution has everything.
+	Complete func(ctx context.Context, store cache.Store) (Platform, error)
 }
 
 // Board gives QEMU's arguments for a machine that keeps what belongs to it alone, the

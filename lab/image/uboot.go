@@ -13,28 +13,32 @@ import (
 )
 
 // ubootPlatforms are ARM machines with U-Boot: with the distribution's flash-kernel,
-// and with U-Boot alone, which reads an extlinux.conf.
+// with U-Boot alone, which reads an extlinux.conf, and with a U-Boot that counts.
 func ubootPlatforms() []Platform {
-	return []Platform{uboot("uboot", "flash-kernel"), uboot("uboot-extlinux", "extlinux")}
+	const flashKernel = `method = "flash-kernel"`
+	state := fmt.Sprintf("state = %q", stateDirectory)
+	return []Platform{
+		armBoard("uboot", state, flashKernel),
+		armBoard("uboot-extlinux", state, `method = "extlinux"`),
+		countingUBoot("uboot-board", `counter = "board"`, flashKernel),
+	}
 }
 
-// uboot is QEMU's ARM board. method is how the plugin makes what U-Boot boots.
-func uboot(name, method string) Platform {
+// armBoard is QEMU's ARM board. settings are those of the plugin, beside where /boot is.
+func armBoard(name string, settings ...string) Platform {
 	return Platform{
 		Name: name, Arch: "arm64",
 		Program:   arm64tree.Emulator,
 		Arguments: append(arm64tree.Board(), "-accel", "tcg,thread=multi,tb-size=256"),
 		Memory:    arm64tree.Memory,
 		Console:   "ttyAMA0",
-		// U-Boot writes its count of tries there, since it cannot write to ext4.
-		First:  Partition{Type: basicData, Size: 64 << 20, FAT: true},
-		Fstab:  []string{"/dev/vda1 " + stateDirectory + " vfat rw,noatime,umask=077 0 0"},
-		Plugin: "flashkernel",
-		BootConfig: func(*Disk) []string {
-			return []string{`mount = "/boot"`, fmt.Sprintf("state = %q", stateDirectory), fmt.Sprintf("method = %q", method)}
-		},
-		Install: installUBoot,
-		InGuest: true,
+		// U-Boot writes its count of tries there, since it does not write to ext4.
+		First:      Partition{Type: basicData, Size: 64 << 20, FAT: true},
+		Fstab:      []string{"/dev/vda1 " + stateDirectory + " vfat rw,noatime,umask=077 0 0"},
+		Plugin:     "flashkernel",
+		BootConfig: func(*Disk) []string { return append([]string{`mount = "/boot"`}, settings...) },
+		Install:    installUBoot,
+		InGuest:    true,
 	}
 }
 

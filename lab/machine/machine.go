@@ -88,6 +88,12 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 	if m.Releases, err = w.Builder(ctx, platform.Arch); err != nil {
 		return nil, err
 	}
+	if platform.Complete != nil {
+		if platform, err = platform.Complete(ctx, m.Releases.Store); err != nil {
+			return nil, err
+		}
+		m.Platform = platform
+	}
 	m.Installed = m.Releases.Number(max(options.Release, 1))
 	m.Installed.Systemd = options.Systemd
 	tree, err := m.Releases.Tree(ctx, m.Installed)
