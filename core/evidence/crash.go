@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -47,6 +49,9 @@ func findCrashes(directories []string) []crash {
 			if err != nil {
 				return nil
 			}
+			if i > 0 && entry.Name() == joinedName && beside(path) {
+				return nil // systemd-pstore joined what is here, as it is joined below
+			}
 			name, _ := filepath.Rel(directory, path)
 			found = append(found, crash{path: path, name: name, moved: i > 0, mark: fmt.Sprintf("%s@%d", name, info.ModTime().UnixNano())})
 			return nil
@@ -55,41 +60,89 @@ func findCrashes(directories []string) []crash {
 	return found
 }
 
+// joinedName is the file that systemd-pstore writes beside the records that it moved.
+const joinedName = "dmesg.txt"
+
+// beside reports whether a file's directory has others.
+func beside(path string) bool {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	return err == nil && len(entries) > 1
+}
+
 // KeepCrashes keeps what crashes left in directories, of which the first is the
 // kernel's own, without the records that are among seen. Once its copy is durable,
 // the kernel's record is removed: the room for the next is small.
 func (s *Store) KeepCrashes(generation string, directories, seen []string) error {
-	for _, record := range findCrashes(directories) {
-		if s.limit == 0 || slices.Contains(seen, record.mark) {
-			continue
-		}
-		content, err := readEnd(record.path, s.limit)
-		if err == nil {
-			err = s.Keep(generation, crashPrefix+record.name, content)
-		}
-		if err != nil {
+	if s.limit == 0 {
+		return nil
+	}
+	records := slices.DeleteFunc(findCrashes(directories), func(c crash) bool { return slices.Contains(seen, c.mark) })
+	dumps, err := readDumps(records)
+	if err != nil {
+		return fmt.Errorf("cannot keep what a crash left: %w", err)
+	}
+	for _, d := range dumps {
+		if err := s.Keep(generation, crashPrefix+d.parts[0].name, d.content); err != nil {
 			return fmt.Errorf("cannot keep what a crash left: %w", err)
 		}
-		if !record.moved {
-			// It stays where it cannot be removed: the next time it is kept again.
-			_ = os.Remove(record.path)
+		// The first part, by which the copy is named, goes first: when power goes in
+		// between, what is left is kept again, under another name. So is what cannot be
+		// removed, under the same.
+		for _, part := range d.parts {
+			if !part.moved {
+				_ = os.Remove(part.path)
+			}
 		}
 	}
 	return nil
 }
 
-// readEnd reads the end of a file whose size may not be known.
-func readEnd(path string, limit int64) ([]byte, error) {
+// dump is what one crash left: a log, in as many parts as it takes where a record has
+// little room. Firmware has 1 KiB for one.
+type dump struct {
+	parts   []crash // the first has the end of the log
+	content []byte  // in the order of time
+	title   string  // what all parts have: "Panic#1"
+	number  int     // of the last part
+}
+
+// partLine is the first line of a part (pstore_dump in fs/pstore/platform.c of the kernel).
+var partLine = regexp.MustCompile(`^(\w+#\d+) Part(\d+)\n`)
+
+// readDumps reads records, and joins those that are parts of one dump.
+func readDumps(records []crash) ([]dump, error) {
+	// The names of a dump's records count up, with the parts.
+	slices.SortStableFunc(records, func(a, b crash) int { return cmp.Compare(filepath.Base(a.name), filepath.Base(b.name)) })
+	var dumps []dump
+	for _, record := range records {
+		content, err := read(record.path)
+		if err != nil {
+			return nil, err
+		}
+		title, number := "", 0
+		if match := partLine.FindSubmatch(content); match != nil {
+			title = string(match[1])
+			number, _ = strconv.Atoi(string(match[2]))
+		}
+		if last := len(dumps) - 1; last >= 0 && title != "" && dumps[last].title == title && dumps[last].number+1 == number {
+			dumps[last].parts = append(dumps[last].parts, record)
+			dumps[last].content = append(content, dumps[last].content...)
+			dumps[last].number = number
+			continue
+		}
+		dumps = append(dumps, dump{parts: []crash{record}, content: content, title: title, number: number})
+	}
+	return dumps, nil
+}
+
+// read reads a file whose size may not be known.
+func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, 64<<20))
-	if err != nil {
-		return nil, err
-	}
-	return content[max(0, int64(len(content))-limit):], nil
+	return io.ReadAll(io.LimitReader(f, 64<<20))
 }
 
 // CrashLine gives the line that says why the kernel crashed, from the evidence of a

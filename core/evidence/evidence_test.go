@@ -113,6 +113,71 @@ func TestKeepCrashes(t *testing.T) {
 	}
 }
 
+// TestPartsOfADump has records as efi_pstore writes them, 1 KiB each: named by the second,
+// the part and a count, so that a dump may take more than a second. systemd-pstore moves them
+// into a directory for each second, and joins what is in one.
+func TestPartsOfADump(t *testing.T) {
+	t.Parallel()
+	first := map[string]string{
+		"179562594901001": "Panic#1 Part1\n<0>[3.3] Kernel panic - not syncing: one\n",
+		"179562594902001": "Panic#1 Part2\n<6>[2.2] two\n",
+		"179562595003001": "Panic#1 Part3\n<6>[1.1] three\n",
+	}
+	second := map[string]string{
+		"179562601001001": "Panic#1 Part1\n<0>[1.1] Kernel panic - not syncing: again\n",
+		"179562601002001": "Oops#1 Part1\n<0>[1.0] Oops: before\n",
+	}
+	const joined = "Panic#1 Part3\n<6>[1.1] three\nPanic#1 Part2\n<6>[2.2] two\nPanic#1 Part1\n<0>[3.3] Kernel panic - not syncing: one\n"
+	for _, c := range []struct {
+		name, place string
+		path        func(id string) string
+		want        map[string]string // by the name in the evidence
+	}{
+		{"the kernel's", "pstore", func(id string) string { return "dmesg-efi-" + id }, map[string]string{
+			"crash-dmesg-efi-179562594901001": joined,
+			"crash-dmesg-efi-179562601001001": second["179562601001001"],
+			"crash-dmesg-efi-179562601002001": second["179562601002001"],
+		}},
+		{"moved", "moved", func(id string) string { return id[:9] + "/dmesg-efi-" + id }, map[string]string{
+			"crash-179562594-dmesg-efi-179562594901001": joined,
+			"crash-179562601-dmesg-efi-179562601001001": second["179562601001001"],
+			"crash-179562601-dmesg-efi-179562601002001": second["179562601002001"],
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			work := t.TempDir()
+			for _, records := range []map[string]string{first, second} {
+				for id, content := range records {
+					write(t, filepath.Join(work, c.place, c.path(id)), content)
+				}
+			}
+			if c.place == "moved" {
+				write(t, work+"/moved/179562594/dmesg.txt", "what is beside it")
+			}
+			s := NewStore(work+"/failed", 1000)
+			directories := []string{work + "/pstore", work + "/moved"}
+			if err := s.KeepCrashes(failed, directories, nil); err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]string{}
+			for _, name := range names(t, s) {
+				content, err := s.Read(failed, name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[name] = string(content)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("kept (-want +got):\n%s", diff)
+			}
+			if left := Crashes(directories[:1]); left != nil {
+				t.Errorf("left in the kernel's place: %v", left)
+			}
+		})
+	}
+}
+
 // TestNothingIsRemovedThatIsNotKept holds when there is no room.
 func TestNothingIsRemovedThatIsNotKept(t *testing.T) {
 	t.Parallel()

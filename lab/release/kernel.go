@@ -62,7 +62,8 @@ func debianTrees(ctx context.Context, top string) ([]string, error) {
 
 // The modules that the small system needs, by who loads them.
 var (
-	initramfsModules = []string{"virtio_pci", "virtio_blk", "crc32c_intel", "crc32c_generic", "btrfs"}
+	// efi_pstore first: what panics later leaves its last words in the firmware's variables.
+	initramfsModules = []string{"efi_pstore", "virtio_pci", "virtio_blk", "crc32c_intel", "crc32c_generic", "btrfs"}
 	watchdogModules  = []string{"softdog"}
 	rootModules      = []string{"virtio_console", "vfat", "nls_cp437", "nls_ascii", "efivarfs"}
 )

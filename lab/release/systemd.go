@@ -17,7 +17,7 @@ var unneeded = []string{"boot/*", "vmlinuz*", "initrd.img*", "usr/lib/modules", 
 
 // masked are units that would only keep the processor busy.
 var masked = []string{"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
-	"fstrim.timer", "systemd-timesyncd.service", "getty@tty1.service", "serial-getty@ttyS0.service", "systemd-pstore.service"}
+	"fstrim.timer", "systemd-timesyncd.service", "getty@tty1.service", "serial-getty@ttyS0.service"}
 
 // units are those of the lab, in /etc/systemd/system.
 var units = map[string]string{

@@ -92,6 +92,7 @@ var filesystems = []struct{ directory, filesystem, options string }{
 	{"/dev/pts", "devpts", ""},
 	{"/run", "tmpfs", "mode=755"},
 	{"/tmp", "tmpfs", ""},
+	{"/sys/fs/pstore", "pstore", ""},
 }
 
 func mountAll() error {

@@ -44,10 +44,6 @@ func boot() error {
 			return err
 		}
 	}
-	if defect, err := os.ReadFile(protocol.DefectFile); err == nil && string(defect) == protocol.DefectPanic {
-		fmt.Println(protocol.Defect, protocol.DefectPanic)
-		return os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0) // does not return
-	}
 	text, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err
@@ -55,6 +51,10 @@ func boot() error {
 	arguments := cmdline.Split(string(text))
 	if err := loadModules(moduleList, arguments); err != nil {
 		return err
+	}
+	if defect, err := os.ReadFile(protocol.DefectFile); err == nil && string(defect) == protocol.DefectPanic {
+		fmt.Println(protocol.Defect, protocol.DefectPanic)
+		return os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0) // does not return
 	}
 	trial := value(arguments, "tbupdate.trial")
 	if trial == "1" {
