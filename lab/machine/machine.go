@@ -55,6 +55,8 @@ type Options struct {
 	Systemd bool
 	// ConfirmTimeout is how long a trial may run without being confirmed; 0 for plenty.
 	ConfirmTimeout time.Duration
+	// Watchdog is a device that resets the machine, as QEMU calls it; "" for none.
+	Watchdog string
 	// Release is the number of the release that is installed; 0 means 1.
 	Release int
 }
@@ -117,11 +119,11 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 			os.RemoveAll(m.directory)
 		}
 	}()
-	return m, m.assemble(ctx, disk)
+	return m, m.assemble(ctx, disk, options.Watchdog)
 }
 
-// assemble gives the machine its disks and its firmware.
-func (m *Machine) assemble(ctx context.Context, disk string) error {
+// assemble gives the machine its disks, its firmware and its watchdog.
+func (m *Machine) assemble(ctx context.Context, disk, watchdog string) error {
 	overlay := filepath.Join(m.directory, "disk.qcow2")
 	if err := image.Overlay(ctx, disk, overlay); err != nil {
 		return err
@@ -136,6 +138,9 @@ func (m *Machine) assemble(ctx context.Context, disk string) error {
 	board, err := m.Platform.Board(m.directory)
 	if err != nil {
 		return err
+	}
+	if watchdog != "" {
+		board = append(board, "-device", watchdog)
 	}
 	m.Machine = qemu.New(qemu.Config{
 		Program: m.Platform.Program, Arguments: board, Memory: m.Platform.Memory, Directory: m.directory,

@@ -24,7 +24,7 @@ func (b *Builder) initramfs(r Release) ([]byte, error) {
 	if r.Defect == NoRoot {
 		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "virtio_blk" })
 	}
-	for list, names := range map[string][]string{"modules.list": names, "watchdog.list": watchdogModules} {
+	for list, names := range map[string][]string{"modules.list": names, "watchdog.list": r.watchdogModules()} {
 		files, err := r.Kernel.modules(names...)
 		if err != nil {
 			return nil, err

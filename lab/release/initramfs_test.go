@@ -59,7 +59,7 @@ func TestNextRelease(t *testing.T) {
 		{2, "panic", Release{Version: "3-panic", Kernel: Kernel{Release: "odd"}, Defect: Panic}},
 	}
 	for _, c := range cases {
-		got, err := b.Next(c.n, c.variant)
+		got, err := b.Next(t.Context(), c.n, c.variant)
 		if err != nil {
 			t.Error(err)
 		}
@@ -67,7 +67,7 @@ func TestNextRelease(t *testing.T) {
 			t.Errorf("%d, %s: %s", c.n, c.variant, diff)
 		}
 	}
-	if _, err := b.Next(1, "bad luck"); err == nil {
+	if _, err := b.Next(t.Context(), 1, "bad luck"); err == nil {
 		t.Error("a variant that nobody knows is taken")
 	}
 }

@@ -31,16 +31,25 @@ func kernels(ctx context.Context, top, arch string) ([]Kernel, error) {
 	}
 	var found []Kernel
 	for _, tree := range trees {
-		images, err := filepath.Glob(filepath.Join(tree, "boot/vmlinuz-*"))
+		kernel, err := kernelIn(tree)
 		if err != nil {
 			return nil, err
 		}
-		if len(images) != 1 {
-			return nil, fmt.Errorf("%s has %d kernels instead of one", tree, len(images))
-		}
-		found = append(found, Kernel{strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-"), tree})
+		found = append(found, kernel)
 	}
 	return found, nil
+}
+
+// kernelIn gives the kernel of a root tree.
+func kernelIn(tree string) (Kernel, error) {
+	images, err := filepath.Glob(filepath.Join(tree, "boot/vmlinuz-*"))
+	if err != nil {
+		return Kernel{}, err
+	}
+	if len(images) != 1 {
+		return Kernel{}, fmt.Errorf("%s has %d kernels instead of one", tree, len(images))
+	}
+	return Kernel{strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-"), tree}, nil
 }
 
 // kernelTrees find the root trees that kernels are taken from, by architecture.
@@ -67,6 +76,22 @@ var (
 	watchdogModules  = []string{"softdog"}
 	rootModules      = []string{"virtio_console", "vfat", "nls_cp437", "nls_ascii", "efivarfs"}
 )
+
+// copyModules copies the named modules, and what these need, into a root tree.
+func (k Kernel) copyModules(ctx context.Context, path string, names ...string) error {
+	files, err := k.modules(names...)
+	if err != nil {
+		return err
+	}
+	directory := filepath.Join("usr/lib/modules", k.Release)
+	for _, file := range append(files, "modules.builtin", "modules.order", "modules.builtin.modinfo") {
+		if err := copyFile(filepath.Join(path, directory, file), filepath.Join(k.directory(), file), 0o644); err != nil {
+			return err
+		}
+	}
+	_, err = command.Run(ctx, nil, "depmod", "--basedir", filepath.Join(path, "usr"), k.Release)
+	return err
+}
 
 // modules gives the files of the named modules and of what these need, relative to
 // usr/lib/modules/RELEASE, each behind what it needs. What is built into the kernel has

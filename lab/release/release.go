@@ -113,17 +113,19 @@ const (
 	Unhealthy Defect = "unhealthy" // a health check fails
 	Truncated Defect = "truncated" // the kernel image ends too early
 	Stuck     Defect = "stuck"     // it comes up, but never gets to be checked
+	// Lockup: the kernel, the one for real machines, gets no interrupt any more.
+	Lockup Defect = "lockup"
 	// Its plugin holds before or after the confirmation's switch.
 	HoldBefore Defect = "hold-before"
 	HoldAfter  Defect = "hold-after"
 )
 
-var defects = []Defect{Panic, NoInit, NoRoot, Hang, Unhealthy, Truncated, Stuck, HoldBefore, HoldAfter}
+var defects = []Defect{Panic, NoInit, NoRoot, Hang, Unhealthy, Truncated, Stuck, Lockup, HoldBefore, HoldAfter}
 
 // Next gives the release that a vendor would deliver after version number n, as its
 // variant says: "good", "kernel-only" (as n, with another kernel), "root-only" (as n
 // but for a file in the root), or the name of a defect.
-func (b *Builder) Next(n int, variant string) (Release, error) {
+func (b *Builder) Next(ctx context.Context, n int, variant string) (Release, error) {
 	next := Release{Version: fmt.Sprint(n + 1), Kernel: b.kernel(n + 1)}
 	switch variant {
 	case "good":
@@ -138,6 +140,12 @@ func (b *Builder) Next(n int, variant string) (Release, error) {
 		}
 	}
 	next.Version += "-" + variant
+	if next.Defect == Lockup {
+		var err error
+		if next.Kernel, err = genericKernel(ctx, b.Store); err != nil {
+			return Release{}, err
+		}
+	}
 	return next, nil
 }
 

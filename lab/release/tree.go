@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/trebuchet-update/tbupdate/lab/command"
 	"github.com/trebuchet-update/tbupdate/lab/guest/protocol"
 )
 
@@ -111,7 +110,7 @@ func (b *Builder) addFiles(_ context.Context, r Release, path string) error {
 // describe gives the files by which a release's own programs know of its defect.
 func describe(d Defect) map[string]string {
 	switch d {
-	case Hang, Stuck:
+	case Hang, Stuck, Lockup:
 		return map[string]string{protocol.DefectFile: string(d)}
 	case HoldBefore:
 		return map[string]string{protocol.HoldTrial: "set-default before"}
@@ -196,18 +195,7 @@ func (b *Builder) addKernel(ctx context.Context, r Release, path string) error {
 			return err
 		}
 	}
-	files, err := r.Kernel.modules(slices.Concat(initramfsModules, watchdogModules, rootModules)...)
-	if err != nil {
-		return err
-	}
-	modules := filepath.Join("usr/lib/modules", r.Kernel.Release)
-	for _, file := range append(files, "modules.builtin", "modules.order", "modules.builtin.modinfo") {
-		if err := copyFile(filepath.Join(path, modules, file), filepath.Join(r.Kernel.directory(), file), 0o644); err != nil {
-			return err
-		}
-	}
-	_, err = command.Run(ctx, nil, "depmod", "--basedir", path, r.Kernel.Release)
-	return err
+	return r.Kernel.copyModules(ctx, path, slices.Concat(initramfsModules, r.watchdogModules(), rootModules)...)
 }
 
 func copyFile(target, source string, mode fs.FileMode) error {

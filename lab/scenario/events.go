@@ -30,6 +30,8 @@ func (p *player) make(ts *testscript.TestScript, words []string) error {
 			options.BootSize, err = mebibytes(value)
 		case "first":
 			options.FirstSize, err = mebibytes(value)
+		case "watchdog":
+			options.Watchdog = value
 		case "init":
 			options.Systemd = value == "systemd"
 		case "confirm-timeout":
@@ -112,7 +114,7 @@ func (p *player) applying(words []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	next, err := p.machine.Releases.Next(n, words[0])
+	next, err := p.machine.Releases.Next(p.ctx, n, words[0])
 	if err != nil {
 		return "", err
 	}

@@ -25,7 +25,8 @@ import (
 //	                          boot=MIB is the size of /boot, first=MIB that of the
 //	                          first partition; confirm-timeout=DURATION is what the
 //	                          configuration says; init=systemd has a distribution with
-//	                          systemd instead of the small system
+//	                          systemd instead of the small system; watchdog=i6300esb
+//	                          has that device in the machine
 //	power-on                  switch it on
 //	power-cut                 cut the power; a failure, of which the time is taken
 //	reset                     press the reset button; a failure as well

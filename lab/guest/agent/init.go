@@ -22,9 +22,13 @@ const path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 func beInit() error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGUSR2, unix.SIGCHLD)
-	if defect() == protocol.DefectHang {
+	switch defect() {
+	case protocol.DefectHang:
 		say(protocol.Defect, protocol.DefectHang)
 		select {}
+	case protocol.DefectLockup:
+		say(protocol.Defect, protocol.DefectLockup)
+		say(protocol.Trouble, "cannot lock the kernel up: %v", lockUp())
 	}
 	if err := mountAll(); err != nil {
 		say(protocol.Trouble, "%v", err)

@@ -50,6 +50,8 @@ const (
 	DefectPanic = "panic"
 	// DefectHang in the root: /sbin/init does nothing for ever.
 	DefectHang = "hang"
+	// DefectLockup in the root: the kernel gets no interrupt any more.
+	DefectLockup = "lockup"
 	// DefectStuck in the root: the system never gets to the second half of the boot
 	// integration.
 	DefectStuck = "stuck"
