@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/trebuchet-update/tbupdate/sdk/extfs"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
@@ -31,11 +29,7 @@ func TestGRUBThroughStubOnESP(t *testing.T) {
 			}
 			m.plugin = openPlugin(t, m.dir)
 			m.newESP(fmt.Sprintf(stub, m.plugin.volume.(*extfs.Volume).Superblock.UUID, directory))
-			steps := []struct {
-				name string
-				do   func()
-				want []string
-			}{
+			m.boots([]bootStep{
 				{"a default", func() {
 					m.install("a1")
 					m.must(m.plugin.SetDefault(t.Context(), "a1"))
@@ -44,18 +38,7 @@ func TestGRUBThroughStubOnESP(t *testing.T) {
 					m.install("b2")
 					m.must(m.plugin.Arm(t.Context(), "b2", 2))
 				}, []string{triesB, triesB, bootsA, bootsA}},
-			}
-			for _, step := range steps {
-				step.do()
-				image := m.powerCut()
-				var got []string
-				for range step.want {
-					got = append(got, m.boot(image))
-				}
-				if diff := cmp.Diff(step.want, got); diff != "" {
-					t.Errorf("%s:\n%s", step.name, diff)
-				}
-			}
+			})
 		})
 	}
 }

@@ -158,6 +158,29 @@ func (m *grubMachine) boot(image string) string {
 	return fmt.Sprintf("%s %s", result("kernel"), result("arguments"))
 }
 
+// bootStep is something that is done, and what each start in a row boots after it.
+type bootStep struct {
+	name string
+	do   func()
+	want []string
+}
+
+// boots cuts the power after each step, and compares what GRUB boots.
+func (m *grubMachine) boots(steps []bootStep) {
+	m.t.Helper()
+	for _, step := range steps {
+		step.do()
+		image := m.powerCut()
+		var got []string
+		for range step.want {
+			got = append(got, m.boot(image))
+		}
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			m.t.Errorf("%s:\n%s", step.name, diff)
+		}
+	}
+}
+
 // start lets GRUB start from the disk itself, which no one has mounted meanwhile.
 func (m *grubMachine) start(t testing.TB) (id string, trial bool) {
 	t.Helper()
@@ -216,11 +239,7 @@ func TestGRUBDecides(t *testing.T) {
 	for _, filesystem := range []loopback.Filesystem{loopback.Ext2, loopback.Ext3, loopback.Ext4} {
 		t.Run(string(filesystem), func(t *testing.T) {
 			m := newGRUBMachine(t, filesystem)
-			steps := []struct {
-				name string
-				do   func()
-				want []string // what each start in a row boots
-			}{
+			m.boots([]bootStep{
 				{"fresh", func() {}, []string{bootsForeign}},
 				{"a installed", func() { m.install("a1") }, []string{bootsForeign}},
 				{"a default", func() { m.must(m.plugin.SetDefault(t.Context(), "a1")) }, []string{bootsA, bootsA}},
@@ -232,18 +251,7 @@ func TestGRUBDecides(t *testing.T) {
 				{"armed again", func() { m.must(m.plugin.Arm(t.Context(), "b2", 1)) }, []string{triesB, bootsA}},
 				{"b default", func() { m.must(m.plugin.SetDefault(t.Context(), "b2")) }, []string{bootsB, bootsB}},
 				{"a removed", func() { m.must(m.plugin.Remove(t.Context(), "a1")) }, []string{bootsB}},
-			}
-			for _, step := range steps {
-				step.do()
-				image := m.powerCut()
-				var got []string
-				for range step.want {
-					got = append(got, m.boot(image))
-				}
-				if diff := cmp.Diff(step.want, got); diff != "" {
-					t.Errorf("%s:\n%s", step.name, diff)
-				}
-			}
+			})
 		})
 	}
 }
@@ -287,13 +295,7 @@ func TestGRUBTriesOnceWhatHasNoCount(t *testing.T) {
 			if state.Trial != "b2" || state.TriesLeft != 1 {
 				t.Errorf("trial %q with %d tries left", state.Trial, state.TriesLeft)
 			}
-			m.must(m.plugin.volume.Settle())
-			image := m.powerCut()
-			for _, want := range []string{triesB, bootsA, bootsA} {
-				if got := m.boot(image); got != want {
-					t.Errorf("boots %q, want %q", got, want)
-				}
-			}
+			m.boots([]bootStep{{"without a count", func() { m.must(m.plugin.volume.Settle()) }, []string{triesB, bootsA, bootsA}}})
 		})
 	}
 }
@@ -351,13 +353,7 @@ func TestGRUBWithDamage(t *testing.T) {
 			m.install("b2")
 			m.must(m.plugin.SetDefault(t.Context(), "a1"))
 			test.damage(m)
-			m.must(m.plugin.volume.Settle())
-			image := m.powerCut()
-			for range 2 {
-				if got := m.boot(image); got != test.want {
-					t.Errorf("boots %q, want %q", got, test.want)
-				}
-			}
+			m.boots([]bootStep{{"damaged", func() { m.must(m.plugin.volume.Settle()) }, []string{test.want, test.want}}})
 		})
 	}
 }

@@ -47,6 +47,16 @@ func mustInstall(t *testing.T, p *testPlugin, entry sdk.Entry) {
 	mustDo(t, err)
 }
 
+// newDefault makes a filesystem with an entry a1 that is the default.
+func (p platform) newDefault(t *testing.T) (dir string, plugin *testPlugin, entry sdk.Entry) {
+	t.Helper()
+	_, dir = p.newDevice(t)
+	plugin, entry = openPlugin(t, dir), testEntry(t, "a1")
+	mustInstall(t, plugin, entry)
+	mustDo(t, plugin.SetDefault(t.Context(), "a1"))
+	return dir, plugin, entry
+}
+
 func readBytes(t *testing.T, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -202,11 +212,7 @@ func TestCheck(t *testing.T) {
 		wantFinding(t, openPlugin(t, dir), sdk.SeverityBlocking, "custom.cfg")
 	})
 	t.Run("hook overwritten by others", func(t *testing.T) {
-		_, dir := grub.newDevice(t)
-		p := openPlugin(t, dir)
-		entry := testEntry(t, "a1")
-		mustInstall(t, p, entry)
-		mustDo(t, p.SetDefault(t.Context(), "a1"))
+		dir, p, entry := grub.newDefault(t)
 		writeText(t, filepath.Join(dir, "grub/custom.cfg"), "set color_normal=white/blue\n")
 		wantFinding(t, p, sdk.SeverityBlocking, "custom.cfg")
 		state, err := p.State(t.Context())

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/conformance"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
@@ -25,19 +26,15 @@ func loaders() []platform {
 func TestMendsEveryFileOfWhatBoots(t *testing.T) {
 	for _, p := range loaders() {
 		t.Run(p.String(), func(t *testing.T) {
-			_, dir := p.newDevice(t)
-			plugin := openPlugin(t, dir)
-			entry := testEntry(t, "a1")
-			mustInstall(t, plugin, entry)
-			mustDo(t, plugin.SetDefault(t.Context(), "a1"))
+			dir, plugin, entry := p.newDefault(t)
 			record := filepath.Join(dir, "tbupdate/a1/record.json") // which also has an estimate of the room
 			list := func() map[string]string {
-				names := listNames(t, dir)
+				names := conformance.Contents(t, dir)
 				delete(names, record)
 				return names
 			}
 			want := list()
-			for path := range listNames(t, dir) {
+			for path := range conformance.Contents(t, dir) {
 				if !strings.HasPrefix(path, filepath.Join(dir, "tbupdate/a1")+"/") {
 					continue
 				}
@@ -65,18 +62,14 @@ func TestMendsEveryFileOfWhatBoots(t *testing.T) {
 func TestOtherArgumentsAreNoDamage(t *testing.T) {
 	for _, p := range loaders() {
 		t.Run(p.String(), func(t *testing.T) {
-			_, dir := p.newDevice(t)
-			plugin := openPlugin(t, dir)
-			entry := testEntry(t, "a1")
-			mustInstall(t, plugin, entry)
-			mustDo(t, plugin.SetDefault(t.Context(), "a1"))
+			dir, plugin, entry := p.newDefault(t)
 			mustDo(t, os.Remove(filepath.Join(dir, "tbupdate/a1/record.json")))
-			before := listNames(t, dir)
+			before := conformance.Contents(t, dir)
 			entry.Arguments = []string{"root=UUID=other"}
 			if _, err := plugin.Install(t.Context(), entry); !errors.Is(err, sdk.ErrBusy) {
 				t.Errorf("error %v, want busy", err)
 			}
-			if diff := cmp.Diff(before, listNames(t, dir)); diff != "" {
+			if diff := cmp.Diff(before, conformance.Contents(t, dir)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -92,7 +85,7 @@ func TestKernelThatIsCutShort(t *testing.T) {
 			entry := testEntry(t, "a1")
 			image := talkerImage(t)
 			writeText(t, filepath.Join(entry.Root, "boot/vmlinuz-6.1"), string(image[:len(image)-1]))
-			before := listNames(t, dir)
+			before := conformance.Contents(t, dir)
 			_, err := plugin.Install(t.Context(), entry)
 			if p.loader == loaderGRUB { // which boots the default then (TestGRUBWithDamage)
 				mustDo(t, err)
@@ -104,7 +97,7 @@ func TestKernelThatIsCutShort(t *testing.T) {
 			if _, err := plugin.Inspect(t.Context(), entry.Root); !errors.Is(err, sdk.ErrNoKernel) {
 				t.Errorf("Inspect: %v", err)
 			}
-			if diff := cmp.Diff(before, listNames(t, dir)); diff != "" {
+			if diff := cmp.Diff(before, conformance.Contents(t, dir)); diff != "" {
 				t.Error(diff)
 			}
 			writeText(t, filepath.Join(entry.Root, "boot/vmlinuz-6.1"), string(image))
@@ -132,13 +125,10 @@ func (c *fillingContext) Err() error {
 func TestRoomRunsOutOnTheWay(t *testing.T) {
 	for _, p := range loaders() {
 		t.Run(p.String(), func(t *testing.T) {
-			_, dir := p.newDevice(t)
-			plugin := openPlugin(t, dir)
-			mustInstall(t, plugin, testEntry(t, "a1"))
-			mustDo(t, plugin.SetDefault(t.Context(), "a1"))
+			dir, plugin, _ := p.newDefault(t)
 			entry := testEntry(t, "b2")
 			writeText(t, filepath.Join(entry.Root, "boot/initrd.img-6.1"), strings.Repeat("initrd", 50_000))
-			before := listNames(t, dir)
+			before := conformance.Contents(t, dir)
 			filler := filepath.Join(dir, "filler")
 			refused := 0
 			for looks := 1; ; looks++ {
@@ -157,7 +147,7 @@ func TestRoomRunsOutOnTheWay(t *testing.T) {
 				if !errors.Is(err, sdk.ErrNoSpace) {
 					t.Fatalf("error %v, want no space", err)
 				}
-				if diff := cmp.Diff(before, listNames(t, dir)); diff != "" {
+				if diff := cmp.Diff(before, conformance.Contents(t, dir)); diff != "" {
 					t.Fatalf("full at look %d, it left:\n%s", looks, diff)
 				}
 				mustDo(t, plugin.Verify(t.Context(), "a1"))

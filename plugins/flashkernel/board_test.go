@@ -174,11 +174,11 @@ func TestFindings(t *testing.T) {
 		"extlinux.conf to be taken over": {methodExtlinux, func(*testing.T, *machine) map[string]string { return nil }, "", "blocking extlinux/extlinux.conf"},
 		"extlinux.conf with overlays": {methodExtlinux, func(t *testing.T, m *machine) map[string]string {
 			m.must(os.WriteFile(filepath.Join(m.boot, extlinuxPath), []byte("label a\nkernel /foreign\nfdtoverlays /o.dtbo\n"), 0o644))
-			before := listNames(t, m.boot)
+			before := conformance.Contents(t, m.boot)
 			if _, err := m.openWith(t, nil).Install(t.Context(), m.entry(t, "a1")); !errors.Is(err, sdk.ErrUnsupported) {
 				t.Errorf("Install: %v", err)
 			}
-			now := listNames(t, m.boot)
+			now := conformance.Contents(t, m.boot)
 			if now[filepath.Join(m.boot, extlinuxPath)] != before[filepath.Join(m.boot, extlinuxPath)] || now[filepath.Join(m.boot, bootScript)] != "" {
 				t.Errorf("a refused Install changed what boots: %v", now)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/flashtree"
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
+	"github.com/trebuchet-update/tbupdate/sdk/conformance"
 )
 
 // openWith gives a plugin with other settings.
@@ -88,12 +89,12 @@ func TestFlashKernelLies(t *testing.T) {
 			if test.change != nil {
 				m.must(test.change(entry.Root))
 			}
-			before := listNames(t, m.boot)
+			before := conformance.Contents(t, m.boot)
 			_, err := p.Install(t.Context(), entry)
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("error %v, want %q with %q", err, test.want.Code, test.says)
 			}
-			if diff := cmp.Diff(before, listNames(t, m.boot)); diff != "" {
+			if diff := cmp.Diff(before, conformance.Contents(t, m.boot)); diff != "" {
 				t.Errorf("the boot filesystem changed:\n%s", diff)
 			}
 		})
@@ -124,7 +125,7 @@ func TestMadeFrom(t *testing.T) {
 		t.Helper()
 		_, err := p.Install(t.Context(), entry)
 		m.must(err)
-		return listNames(t, filepath.Join(m.boot, bootdir.EntryPath("a1")))
+		return conformance.Contents(t, filepath.Join(m.boot, bootdir.EntryPath("a1")))
 	}
 	before := install()
 	if diff := cmp.Diff(before, install()); diff != "" {
@@ -143,12 +144,7 @@ func TestMadeFrom(t *testing.T) {
 // new script chooses like the one before.
 func TestFlashKernelByHand(t *testing.T) {
 	m := newMachine(t, methodFlashKernel)
-	p := m.open(t)
-	for _, id := range []string{"a1", "b2"} {
-		_, err := p.Install(t.Context(), m.entry(t, id))
-		m.must(err)
-	}
-	m.must(p.SetDefault(t.Context(), "a1"))
+	p := m.openDefault(t, "a1", "b2")
 	m.must(p.Arm(t.Context(), "b2", 1))
 	made, err := os.ReadFile(filepath.Join(m.boot, bootdir.EntryPath("b2", bootScript)))
 	m.must(err)
@@ -176,12 +172,7 @@ func TestFlashKernelByHand(t *testing.T) {
 // one that U-Boot has, and the entries that were made with it, go on to count.
 func TestChooserOfAnotherVersion(t *testing.T) {
 	methods(t, func(t *testing.T, m *machine) {
-		p := m.open(t)
-		for _, id := range []string{"a1", "b2"} {
-			_, err := p.Install(t.Context(), m.entry(t, id))
-			m.must(err)
-		}
-		m.must(p.SetDefault(t.Context(), "a1"))
+		p := m.openDefault(t, "a1", "b2")
 		path := filepath.Join(m.boot, bootScript)
 		data, err := os.ReadFile(path)
 		m.must(err)

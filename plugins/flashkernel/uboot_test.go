@@ -22,9 +22,19 @@ import (
 // open gives a plugin on the machine.
 func (m *machine) open(t *testing.T) *bootdir.Plugin {
 	t.Helper()
-	p := bootdir.New(program("test"))
-	m.must(p.Configure(t.Context(), sdk.Setup{Settings: m.settings(), RunDirectory: t.TempDir()}))
-	t.Cleanup(func() { m.must(p.Close()) })
+	return m.openWith(t, nil)
+}
+
+// openDefault opens a plugin and installs entries with it, of which the first becomes the
+// default.
+func (m *machine) openDefault(t *testing.T, ids ...string) *bootdir.Plugin {
+	t.Helper()
+	p := m.open(t)
+	for _, id := range ids {
+		_, err := p.Install(t.Context(), m.entry(t, id))
+		m.must(err)
+	}
+	m.must(p.SetDefault(t.Context(), ids[0]))
 	return p
 }
 
@@ -162,12 +172,7 @@ func TestPowerCutsOfSwitches(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t, methodExtlinux)
-			p := m.open(t)
-			for _, id := range []string{"a1", "b2"} {
-				_, err := p.Install(t.Context(), m.entry(t, id))
-				m.must(err)
-			}
-			m.must(p.SetDefault(t.Context(), "a1"))
+			p := m.openDefault(t, "a1", "b2")
 			m.must(p.Arm(t.Context(), "b2", 1))
 			m.must(p.Disarm(t.Context()))
 			paths := m.statePaths()
