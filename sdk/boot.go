@@ -67,7 +67,8 @@ type Boot interface {
 
 	// SetDefault makes the entry the default. Its last write is the switch. It
 	// leaves an armed trial of another entry as it is; one of this entry is
-	// disarmed.
+	// disarmed. Where the entry is the default already, it puts right what State
+	// calls damage, and else has nothing to do.
 	//
 	// Errors: ErrNotFound, ErrCorrupt as for Arm.
 	SetDefault(ctx context.Context, id string) error
@@ -143,6 +144,10 @@ type BootState struct {
 	Trial   string // id of the armed trial, "" for none
 	// TriesLeft counts the boots that the armed trial still has.
 	TriesLeft int
+	// Damage says, in a clause, what is wrong with the files that the loader chooses by
+	// although it comes to this default: a copy that is torn, a block that cannot be
+	// read. "" for nothing. SetDefault of the default puts it right.
+	Damage string
 }
 
 // InstalledEntry is one entry as the loader sees it.

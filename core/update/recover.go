@@ -265,13 +265,17 @@ func (s *session) repairDefault(ctx context.Context) error {
 	return s.switchTo(ctx, id)
 }
 
-// wrongDefault says that the boot loader's default is not what the journal says.
+// wrongDefault says that the boot loader's default is not what the journal says, or
+// that less than all that should say so does.
 func (s *session) wrongDefault(ctx context.Context) ([]string, error) {
 	state, err := s.Boot.State(ctx)
 	if err != nil || s.journal.Default == "" {
 		return nil, err
 	}
 	if state.Default == string(s.journal.Default) {
+		if state.Damage != "" {
+			return []string{"the boot loader's choice was damaged: " + state.Damage}, nil
+		}
 		return nil, nil
 	}
 	what := "generation " + state.Default

@@ -71,6 +71,17 @@ func (g *grubLoader) readEnvironment() (environment, error) {
 	return e, nil
 }
 
+// damage says what is wrong with the two files that name the default.
+func (e environment) damage() string {
+	switch {
+	case e.broken:
+		return fmt.Sprintf("%s/%s cannot be read, so GRUB can try nothing", bootdir.Directory, grubcfg.EnvironmentFile)
+	case e.fallback != value(e.block, grubcfg.VariableDefault):
+		return fmt.Sprintf("%s/%s does not name the default, for when %s cannot be read", bootdir.Directory, grubcfg.DefaultFile, grubcfg.EnvironmentFile)
+	}
+	return ""
+}
+
 // newBlock makes a block with our variables first and in a fixed order.
 func newBlock(defaultID, previous string, entries []string) grubenv.Block {
 	var block grubenv.Block
@@ -141,6 +152,7 @@ func (g *grubLoader) Read(context.Context) (bootdir.Choice, error) {
 	}
 	if now.Default != "" {
 		now.Held = append(now.Held, now.Default) // it may be the one before
+		now.Damage = e.damage()
 	}
 	if id := value(e.block, grubcfg.VariableTrial); slices.Contains(now.Listed, id) && !e.broken {
 		now.Trial, now.TriesLeft = id, triesOf(e.block)
@@ -355,6 +367,9 @@ func (g *grubLoader) Disarm(context.Context) error {
 // only when the block cannot be read, follows: in between it names the former
 // default, whose pair is still whole.
 func (g *grubLoader) SetDefault(_ context.Context, id string) error {
+	if err := g.writeStatic(); err != nil { // where a file is damaged
+		return err
+	}
 	e, err := g.readEnvironment()
 	if err != nil {
 		return err

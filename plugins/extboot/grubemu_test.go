@@ -16,6 +16,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubcfg"
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/grubenv"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/conformance"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
@@ -355,6 +356,47 @@ func TestGRUBWithDamage(t *testing.T) {
 			test.damage(m)
 			m.boots([]bootStep{{"damaged", func() { m.must(m.plugin.volume.Settle()) }, []string{test.want, test.want}}})
 		})
+	}
+}
+
+// A file that GRUB chooses by is damaged: State says so, and SetDefault of what boots puts
+// it right, such that GRUB can try again. All that is installed is listed again.
+func TestGRUBMendsWhatItChoosesBy(t *testing.T) {
+	for _, file := range []string{grubcfg.EnvironmentFile, grubcfg.DefaultFile} {
+		for name, damage := range map[string]func(path string) error{
+			"destroyed": func(path string) error { return os.WriteFile(path, make([]byte, 1024), 0o644) },
+			"empty":     func(path string) error { return os.Truncate(path, 0) },
+			"gone":      os.Remove,
+		} {
+			t.Run(file+" "+name, func(t *testing.T) {
+				m := newGRUBMachine(t, loopback.Ext4)
+				m.t = t
+				m.install("a1")
+				m.install("b2")
+				m.must(m.plugin.SetDefault(t.Context(), "a1"))
+				m.must(damage(filepath.Join(m.dir, "tbupdate", file)))
+				state, err := m.plugin.State(t.Context())
+				m.must(err)
+				if state.Default != "a1" || !strings.Contains(state.Damage, file) {
+					t.Errorf("default %q, damage %q", state.Default, state.Damage)
+				}
+				m.must(m.plugin.SetDefault(t.Context(), "a1"))
+				mended := conformance.Contents(t, m.dir)
+				m.must(m.plugin.SetDefault(t.Context(), "a1"))
+				if diff := cmp.Diff(mended, conformance.Contents(t, m.dir)); diff != "" {
+					t.Errorf("the second time it changed:\n%s", diff)
+				}
+				state, err = m.plugin.State(t.Context())
+				m.must(err)
+				if state.Default != "a1" || state.Damage != "" || state.Entries[1].Problem != "" {
+					t.Errorf("mended: %+v", state)
+				}
+				m.boots([]bootStep{
+					{"mended", func() {}, []string{bootsA}},
+					{"b armed", func() { m.must(m.plugin.Arm(t.Context(), "b2", 1)) }, []string{triesB, bootsA}},
+				})
+			})
+		}
 	}
 }
 

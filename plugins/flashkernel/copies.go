@@ -41,6 +41,20 @@ func (c copies) read() ([2][]byte, error) {
 	return found, nil
 }
 
+// damage says which copy is not what the one that counts is, "" when both are the same.
+func (c copies) damage() (string, error) {
+	found, err := c.read()
+	switch {
+	case err != nil:
+		return "", err
+	case found[0] == nil:
+		return filepath.Base(c.paths[0]) + " cannot be read", nil
+	case !bytes.Equal(found[0], found[1]):
+		return filepath.Base(c.paths[1]) + " is not the same as " + filepath.Base(c.paths[0]), nil
+	}
+	return "", nil
+}
+
 // write makes both copies the same. The first one's write is the switch:
 //
 //  1. The second copy becomes what counts now. If the next write is torn, that is

@@ -176,6 +176,9 @@ func (u *ubootLoader) Read(ctx context.Context) (bootdir.Choice, error) {
 	}
 	if now.Default != "" {
 		now.Held = append(now.Held, now.Default) // it may be the one before
+		if now.Damage, err = u.defaults().damage(); err != nil {
+			return bootdir.Choice{}, err
+		}
 	}
 	if trial.Left() > 0 && slices.Contains(now.Listed, trial.ID) && d == u.placed(d) {
 		now.Trial, now.TriesLeft = trial.ID, trial.Left()

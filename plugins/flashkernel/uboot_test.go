@@ -14,6 +14,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/plugins/flashkernel/uboottest"
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/bootdir"
+	"github.com/trebuchet-update/tbupdate/sdk/conformance"
 	"github.com/trebuchet-update/tbupdate/sdk/durable"
 )
 
@@ -157,6 +158,35 @@ func TestUBootBootsWhatTheStateSays(t *testing.T) {
 		run(t, "sync", "-f", m.boot)
 		m.wantBoot("a1")
 	})
+}
+
+// A copy of the default is damaged: State says which, U-Boot boots by the other, and
+// SetDefault of what boots makes both whole.
+func TestMendsTheDefault(t *testing.T) {
+	m := newMachine(t, methodExtlinux)
+	p := m.openDefault(t, "a1", "b2")
+	whole := conformance.Contents(t, m.boot)
+	for _, path := range m.statePaths()[0] {
+		for name, damage := range map[string]func() error{
+			"torn":  func() error { return durable.Overwrite(path, 0, []byte("torn")) },
+			"short": func() error { return os.Truncate(path, 100) },
+			"gone":  func() error { return os.Remove(path) },
+		} {
+			m.must(damage())
+			run(t, "sync", "-f", m.boot)
+			state, err := p.State(t.Context())
+			m.must(err)
+			if state.Default != "a1" || !strings.Contains(state.Damage, filepath.Base(path)) {
+				t.Errorf("%s %s: default %q, damage %q", path, name, state.Default, state.Damage)
+			}
+			m.wantBoot("a1")
+			m.must(p.SetDefault(t.Context(), "a1"))
+			m.wantState(p, "a1", "", 0)
+			if diff := cmp.Diff(whole, conformance.Contents(t, m.boot)); diff != "" {
+				t.Errorf("%s %s, and mended:\n%s", path, name, diff)
+			}
+		}
+	}
 }
 
 // Power goes between any two writes of a switch: U-Boot boots the one or the other.

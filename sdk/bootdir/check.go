@@ -60,13 +60,16 @@ func (p *Plugin) checkRoomLeft(context.Context) ([]sdk.Finding, error) {
 }
 
 // checkEntries reports entries that the loader could not boot, or not with their own
-// root.
+// root, and what it goes without.
 func (p *Plugin) checkEntries(ctx context.Context) ([]sdk.Finding, error) {
 	state, err := p.State(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var findings []sdk.Finding
+	if state.Damage != "" {
+		findings = append(findings, Warning("boot loader", "tbupdate recover", "%s", state.Damage))
+	}
 	for _, entry := range state.Entries {
 		problem := entry.Problem
 		if problem == "" && entry.CommandLine != "" && Unpinned(entry.CommandLine) {

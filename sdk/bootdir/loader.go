@@ -45,6 +45,7 @@ type Loader interface {
 
 	// SetDefault makes the entry, which is whole and listed, the default. A trial of
 	// the same entry is disarmed, such that no start in between tries it more often.
+	// Where the entry is the default, it puts right what Read calls damage.
 	SetDefault(ctx context.Context, id string) error
 
 	// Problem says why the loader could not boot a listed entry whose files have
@@ -65,6 +66,7 @@ type Choice struct {
 	Foreign   string // what it is then, in the loader's words
 	Trial     string // id, "" for none
 	TriesLeft int    // 0 without a trial
+	Damage    string // that of sdk.BootState, which SetDefault of Default puts right
 	Listed    []string
 	// Held are the ids that its files name as default or trial, also where it does
 	// not come to boot them at present: nothing of these may be touched.

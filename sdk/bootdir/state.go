@@ -21,7 +21,7 @@ func (p *Plugin) State(ctx context.Context) (sdk.BootState, error) {
 	if err != nil {
 		return sdk.BootState{}, p.fail(operation, object, err)
 	}
-	state := sdk.BootState{Loader: p.loader.Name(), Default: now.Default, Trial: now.Trial, TriesLeft: now.TriesLeft}
+	state := sdk.BootState{Loader: p.loader.Name(), Default: now.Default, Trial: now.Trial, TriesLeft: now.TriesLeft, Damage: now.Damage}
 	if state.Default == "" {
 		state.Foreign = now.Foreign
 	}

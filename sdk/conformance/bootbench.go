@@ -183,6 +183,9 @@ func (b *bootBench) wantTries(defaultID, trial string, tries int) {
 	if got.Default != defaultID || got.Trial != trial || got.TriesLeft != tries {
 		b.t.Errorf("default %q, trial %q, %d tries left; want default %q, trial %q, %d", got.Default, got.Trial, got.TriesLeft, defaultID, trial, tries)
 	}
+	if got.Damage != "" {
+		b.t.Errorf("nothing was damaged, and the state says %q", got.Damage)
+	}
 }
 
 // countsOfTries gives what Arm is asked for: one, and where the loader counts also

@@ -78,6 +78,7 @@ func toBootState(s sdk.BootState) *pluginv1.BootState {
 		Foreign:   []byte(s.Foreign),
 		Trial:     text(s.Trial),
 		TriesLeft: int64(s.TriesLeft),
+		Damage:    []byte(s.Damage),
 	}
 }
 
@@ -89,6 +90,7 @@ func fromBootState(s *pluginv1.BootState) sdk.BootState {
 		Foreign:   string(s.GetForeign()),
 		Trial:     s.GetTrial(),
 		TriesLeft: int(s.GetTriesLeft()),
+		Damage:    string(s.GetDamage()),
 	}
 }
 

@@ -971,6 +971,7 @@ type BootState struct {
 	Foreign       []byte                 `protobuf:"bytes,4,opt,name=foreign,proto3" json:"foreign,omitempty"`
 	Trial         string                 `protobuf:"bytes,5,opt,name=trial,proto3" json:"trial,omitempty"`
 	TriesLeft     int64                  `protobuf:"varint,6,opt,name=tries_left,json=triesLeft,proto3" json:"tries_left,omitempty"`
+	Damage        []byte                 `protobuf:"bytes,7,opt,name=damage,proto3" json:"damage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1045,6 +1046,13 @@ func (x *BootState) GetTriesLeft() int64 {
 		return x.TriesLeft
 	}
 	return 0
+}
+
+func (x *BootState) GetDamage() []byte {
+	if x != nil {
+		return x.Damage
+	}
+	return nil
 }
 
 // InstalledEntry is sdk.InstalledEntry.
@@ -3852,7 +3860,7 @@ const file_sdk_proto_v1_plugin_proto_rawDesc = "" +
 	"\x06sha256\x18\x05 \x01(\tR\x06sha256\"0\n" +
 	"\x04Room\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x04R\x05total\x12\x12\n" +
-	"\x04free\x18\x02 \x01(\x04R\x04free\"\xca\x01\n" +
+	"\x04free\x18\x02 \x01(\x04R\x04free\"\xe2\x01\n" +
 	"\tBootState\x12\x16\n" +
 	"\x06loader\x18\x01 \x01(\tR\x06loader\x12<\n" +
 	"\aentries\x18\x02 \x03(\v2\".tbupdate.plugin.v1.InstalledEntryR\aentries\x12\x18\n" +
@@ -3860,7 +3868,8 @@ const file_sdk_proto_v1_plugin_proto_rawDesc = "" +
 	"\aforeign\x18\x04 \x01(\fR\aforeign\x12\x14\n" +
 	"\x05trial\x18\x05 \x01(\tR\x05trial\x12\x1d\n" +
 	"\n" +
-	"tries_left\x18\x06 \x01(\x03R\ttriesLeft\"\xaa\x01\n" +
+	"tries_left\x18\x06 \x01(\x03R\ttriesLeft\x12\x16\n" +
+	"\x06damage\x18\a \x01(\fR\x06damage\"\xaa\x01\n" +
 	"\x0eInstalledEntry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\fR\x05title\x125\n" +
