@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
@@ -187,11 +185,7 @@ func TestSdbootDecides(t *testing.T) {
 		b       = `initrd=\tbupdate\b2\initrd root=UUID=b2 odd=$x;{y} ro`
 		triesB  = b + " panic=10"
 	)
-	steps := []struct {
-		name string
-		do   func()
-		want []string // what each start in a row boots
-	}{
+	playBoots(t, m, m.takeBack, []bootStep{
 		{"a installed", func() { m.install("a1") }, []string{foreign}},
 		{"a default", func() { m.must(m.plugin.SetDefault(t.Context(), "a1")) }, []string{a}},
 		{"b installed", func() { m.install("b2") }, []string{a}},
@@ -199,19 +193,7 @@ func TestSdbootDecides(t *testing.T) {
 		{"armed again", func() { m.must(m.plugin.Arm(t.Context(), "b2", 1)) }, []string{triesB}},
 		{"b default", func() { m.must(m.plugin.SetDefault(t.Context(), "b2")) }, []string{b}},
 		{"b without its kernel", func() { m.must(os.Remove(filepath.Join(m.dir, "tbupdate/b2/vmlinuz"))) }, []string{a}},
-	}
-	for _, step := range steps {
-		step.do()
-		image := m.powerCut()
-		var got []string
-		for range step.want {
-			got = append(got, m.boot(image))
-		}
-		if diff := cmp.Diff(step.want, got); diff != "" {
-			t.Errorf("%s:\n%s", step.name, diff)
-		}
-		m.takeBack(image)
-	}
+	})
 }
 
 // An entry of a distribution that comes later, whatever its name and key, does not

@@ -29,7 +29,7 @@ func TestGRUBThroughStubOnESP(t *testing.T) {
 			}
 			m.plugin = openPlugin(t, m.dir)
 			m.newESP(fmt.Sprintf(stub, m.plugin.volume.(*extfs.Volume).Superblock.UUID, directory))
-			m.boots([]bootStep{
+			playBoots(m.t, m, nil, []bootStep{
 				{"a default", func() {
 					m.install("a1")
 					m.must(m.plugin.SetDefault(t.Context(), "a1"))

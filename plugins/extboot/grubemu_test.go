@@ -159,29 +159,6 @@ func (m *grubMachine) boot(image string) string {
 	return fmt.Sprintf("%s %s", result("kernel"), result("arguments"))
 }
 
-// bootStep is something that is done, and what each start in a row boots after it.
-type bootStep struct {
-	name string
-	do   func()
-	want []string
-}
-
-// boots cuts the power after each step, and compares what GRUB boots.
-func (m *grubMachine) boots(steps []bootStep) {
-	m.t.Helper()
-	for _, step := range steps {
-		step.do()
-		image := m.powerCut()
-		var got []string
-		for range step.want {
-			got = append(got, m.boot(image))
-		}
-		if diff := cmp.Diff(step.want, got); diff != "" {
-			m.t.Errorf("%s:\n%s", step.name, diff)
-		}
-	}
-}
-
 // start lets GRUB start from the disk itself, which no one has mounted meanwhile.
 func (m *grubMachine) start(t testing.TB) (id string, trial bool) {
 	t.Helper()
@@ -240,7 +217,7 @@ func TestGRUBDecides(t *testing.T) {
 	for _, filesystem := range []loopback.Filesystem{loopback.Ext2, loopback.Ext3, loopback.Ext4} {
 		t.Run(string(filesystem), func(t *testing.T) {
 			m := newGRUBMachine(t, filesystem)
-			m.boots([]bootStep{
+			playBoots(m.t, m, nil, []bootStep{
 				{"fresh", func() {}, []string{bootsForeign}},
 				{"a installed", func() { m.install("a1") }, []string{bootsForeign}},
 				{"a default", func() { m.must(m.plugin.SetDefault(t.Context(), "a1")) }, []string{bootsA, bootsA}},
@@ -296,7 +273,7 @@ func TestGRUBTriesOnceWhatHasNoCount(t *testing.T) {
 			if state.Trial != "b2" || state.TriesLeft != 1 {
 				t.Errorf("trial %q with %d tries left", state.Trial, state.TriesLeft)
 			}
-			m.boots([]bootStep{{"without a count", func() { m.must(m.plugin.volume.Settle()) }, []string{triesB, bootsA, bootsA}}})
+			playBoots(m.t, m, nil, []bootStep{{"without a count", func() { m.must(m.plugin.volume.Settle()) }, []string{triesB, bootsA, bootsA}}})
 		})
 	}
 }
@@ -354,7 +331,7 @@ func TestGRUBWithDamage(t *testing.T) {
 			m.install("b2")
 			m.must(m.plugin.SetDefault(t.Context(), "a1"))
 			test.damage(m)
-			m.boots([]bootStep{{"damaged", func() { m.must(m.plugin.volume.Settle()) }, []string{test.want, test.want}}})
+			playBoots(m.t, m, nil, []bootStep{{"damaged", func() { m.must(m.plugin.volume.Settle()) }, []string{test.want, test.want}}})
 		})
 	}
 }
@@ -391,7 +368,7 @@ func TestGRUBMendsWhatItChoosesBy(t *testing.T) {
 				if state.Default != "a1" || state.Damage != "" || state.Entries[1].Problem != "" {
 					t.Errorf("mended: %+v", state)
 				}
-				m.boots([]bootStep{
+				playBoots(m.t, m, nil, []bootStep{
 					{"mended", func() {}, []string{bootsA}},
 					{"b armed", func() { m.must(m.plugin.Arm(t.Context(), "b2", 1)) }, []string{triesB, bootsA}},
 				})

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/trebuchet-update/tbupdate/plugins/extboot/bls"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
@@ -103,11 +101,7 @@ func xbootldrDecides(t *testing.T, filesystem loopback.Filesystem) {
 		m.must(os.Remove(path))
 		m.must(m.plugin.volume.Settle())
 	}
-	steps := []struct {
-		name string
-		do   func()
-		want []string // what each start in a row boots
-	}{
+	playBoots(t, m, nil, []bootStep{
 		{"a installed", func() { m.install("a1") }, []string{foreign}},
 		{"a default", func() { m.must(m.plugin.SetDefault(t.Context(), "a1")) }, []string{a}},
 		{"b installed", func() { m.install("b2") }, []string{a}},
@@ -127,16 +121,5 @@ func xbootldrDecides(t *testing.T, filesystem loopback.Filesystem) {
 			writeText(t, filepath.Join(espBeside(m.dir), sdbootEntries, "rescue.conf"), "linux /EFI/rescue\noptions rescue\n")
 			writeText(t, filepath.Join(espBeside(m.dir), "EFI/rescue"), string(talkerImage(t)))
 		}, []string{"rescue"}},
-	}
-	for _, step := range steps {
-		step.do()
-		image := m.powerCut()
-		var got []string
-		for range step.want {
-			got = append(got, m.boot(image))
-		}
-		if diff := cmp.Diff(step.want, got); diff != "" {
-			t.Errorf("%s:\n%s", step.name, diff)
-		}
-	}
+	})
 }
