@@ -43,23 +43,23 @@ const (
 func check(command Command) error {
 	switch c := command.(type) {
 	case DirCreate:
-		return first(checkName(c.Name), checkMode(c.Mode, "a directory", modeDir), checkOwner(c.UID, c.GID))
+		return first(CheckName(c.Name), checkMode(c.Mode, "a directory", modeDir), CheckOwner(c.UID, c.GID))
 	case DirDelta:
-		return first(checkName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a directory", modeDir), checkOwner(c.UID, c.GID))
+		return first(CheckName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a directory", modeDir), CheckOwner(c.UID, c.GID))
 	case FileCreate:
-		return first(checkName(c.Name), checkMode(c.Mode, "a plain file", modeFile), checkOwner(c.UID, c.GID))
+		return first(CheckName(c.Name), checkMode(c.Mode, "a plain file", modeFile), CheckOwner(c.UID, c.GID))
 	case FileDelta:
-		return first(checkName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a plain file", modeFile), checkOwner(c.UID, c.GID), checkRange(c))
+		return first(CheckName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a plain file", modeFile), CheckOwner(c.UID, c.GID), checkRange(c))
 	case FileMetadata:
-		return first(checkName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a plain file", modeFile), checkOwner(c.UID, c.GID))
+		return first(CheckName(c.Name), checkMask(c.Mask), checkMode(c.Mode, "a plain file", modeFile), CheckOwner(c.UID, c.GID))
 	case SymlinkCreate:
-		return first(checkName(c.Name), checkTarget(c.Target), checkOwner(c.UID, c.GID))
+		return first(CheckName(c.Name), CheckTarget(c.Target), CheckOwner(c.UID, c.GID))
 	case SpecialCreate:
-		return first(checkName(c.Name), checkMode(c.Mode, "a device node or a FIFO", modeChar, modeBlock, modeFIFO, modeSocket), checkOwner(c.UID, c.GID))
+		return first(CheckName(c.Name), checkMode(c.Mode, "a device node or a FIFO", modeChar, modeBlock, modeFIFO, modeSocket), CheckOwner(c.UID, c.GID))
 	case XattrsUpdate:
-		return first(checkName(c.Name), checkXattrs(c.Attributes))
+		return first(CheckName(c.Name), CheckXattrs(c.Attributes))
 	case DirEnter, EntityDelete:
-		return checkName(nameOf(c))
+		return CheckName(nameOf(c))
 	}
 	return nil
 }
@@ -73,8 +73,8 @@ func first(errs ...error) error {
 	return nil
 }
 
-// checkName refuses everything but one plain path component.
-func checkName(name string) error {
+// CheckName refuses everything but one plain path component.
+func CheckName(name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%w: the name is empty", ErrUnsafe)
@@ -88,7 +88,7 @@ func checkName(name string) error {
 	return nil
 }
 
-func checkTarget(target string) error {
+func CheckTarget(target string) error {
 	switch {
 	case target == "":
 		return fmt.Errorf("%w: the link's target is empty", ErrMalformed)
@@ -111,9 +111,9 @@ func checkMode(mode uint32, want string, types ...uint32) error {
 	return fmt.Errorf("%w: mode %#o is not that of %s", ErrMalformed, mode, want)
 }
 
-// checkOwner refuses the number that chown(2) takes for "leave it as it is" and that
+// CheckOwner refuses the number that chown(2) takes for "leave it as it is" and that
 // nothing can be owned by.
-func checkOwner(uid, gid uint32) error {
+func CheckOwner(uid, gid uint32) error {
 	if uid == math.MaxUint32 || gid == math.MaxUint32 {
 		return fmt.Errorf("%w: owner %d:%d cannot exist", ErrMalformed, uid, gid)
 	}
@@ -137,7 +137,7 @@ func checkRange(c FileDelta) error {
 	return nil
 }
 
-func checkXattrs(attributes []Xattr) error {
+func CheckXattrs(attributes []Xattr) error {
 	seen := make(map[string]bool, len(attributes))
 	names, total := 0, 0
 	for _, a := range attributes {

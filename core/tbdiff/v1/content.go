@@ -1,0 +1,90 @@
+package v1
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/trebuchet-update/tbupdate/core/tbdiff"
+)
+
+// Method says how something is stored.
+type Method byte
+
+// The methods. Difference is for content only.
+const (
+	Plain Method = iota
+	Zstd
+	Difference
+)
+
+// Content is what the commands of a frame use up, as it is stored.
+type Content struct {
+	Size   uint64 // in bytes, unpacked
+	Method Method
+	Stored []byte
+}
+
+// Unpack gives the content, Size bytes. source is what the frame's ranges give. The
+// result is good until Stored or source are overwritten.
+func (c *Content) Unpack(source []byte) ([]byte, error) {
+	content, err := c.unpack(source)
+	if err == nil && uint64(len(content)) != c.Size {
+		err = malformed("it has %d bytes instead of %d", len(content), c.Size)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot unpack the content of a frame: %w", err)
+	}
+	return content, nil
+}
+
+func (c *Content) unpack(source []byte) ([]byte, error) {
+	switch c.Method {
+	case Plain:
+		return c.Stored, nil
+	case Zstd:
+		return unpackZstd(c.Stored, source, c.Size)
+	case Difference:
+		return unpackDifference(c.Stored, source, c.Size)
+	}
+	return nil, malformed("there is no method %d", c.Method)
+}
+
+// unpackZstd decodes one Zstandard frame of size bytes. Memory goes by size, which the
+// caller has a limit for.
+func unpackZstd(stored, dictionary []byte, size uint64) ([]byte, error) {
+	if claimed, err := readZstdHeader(stored); err != nil || claimed != size {
+		return nil, cmp.Or(err, malformed("%d bytes are packed, and they should be %d", claimed, size))
+	}
+	options := []zstd.DOption{
+		// All is decoded into the room that is given, and never into more.
+		zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(maxWindow),
+	}
+	if len(dictionary) > 0 {
+		options = append(options, zstd.WithDecoderDictRaw(0, dictionary))
+	}
+	decoder, err := zstd.NewReader(nil, options...)
+	if err != nil {
+		return nil, err
+	}
+	defer decoder.Close()
+	content, err := decoder.DecodeAll(stored, make([]byte, 0, size))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", tbdiff.ErrMalformed, err)
+	}
+	return content, nil
+}
+
+// maxWindow is the largest window that a Zstandard frame may ask for. It costs nothing
+// beside the content, which is decoded into one piece of memory.
+const maxWindow = 128 << 20
+
+// readZstdHeader gives the content size of a Zstandard frame.
+func readZstdHeader(stored []byte) (uint64, error) {
+	var header zstd.Header
+	if err := header.Decode(stored); err != nil || !header.HasFCS || header.Skippable || header.DictionaryID != 0 {
+		return 0, malformed("it is no Zstandard frame with its content size and without a dictionary id")
+	}
+	return header.FrameContentSize, nil
+}

@@ -1,0 +1,261 @@
+package v1
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/trebuchet-update/tbupdate/core/tbdiff"
+)
+
+// Reader takes a stream apart into frames, in one pass. Its input may be a pipe.
+type Reader struct {
+	source  *bufio.Reader
+	header  Header
+	totals  Totals // of the frames so far
+	file    string // that a Write began and no FILE ended, "" for none
+	size    uint64 // of what its Writes gave
+	number  int    // of the frame last begun, from 1
+	offset  int64  // of the next byte
+	fault   error  // sticky
+	scratch []byte // what is stored of the frame at hand
+}
+
+// FrameError says in which frame of a stream something went wrong.
+type FrameError struct {
+	Number int   // of the frame, from 1; 0 for what is before the first
+	Offset int64 // of the byte at which reading stopped, from the start of the stream
+	Err    error
+}
+
+// Error gives the text for people.
+func (e *FrameError) Error() string {
+	if e.Number == 0 {
+		return fmt.Sprintf("header of the stream: %v", e.Err)
+	}
+	return fmt.Sprintf("frame %d (before byte %d): %v", e.Number, e.Offset, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *FrameError) Unwrap() error { return e.Err }
+
+// NewReader reads the header of the stream that source holds. It reads ahead.
+//
+// Its errors and those of Next are *FrameError; tbdiff.ErrMalformed, ErrTruncated and
+// ErrUnsafe tell the kinds apart; an error of the source itself is wrapped.
+func NewReader(source io.Reader) (*Reader, error) {
+	r := &Reader{source: bufio.NewReaderSize(source, 64<<10)}
+	r.readHeader()
+	if r.fault != nil {
+		return nil, r.fault
+	}
+	return r, nil
+}
+
+// Header gives the stream's header.
+func (r *Reader) Header() Header { return r.header }
+
+// Offset gives the number of bytes that were used so far.
+func (r *Reader) Offset() int64 { return r.offset }
+
+func (r *Reader) readHeader() {
+	if magic := r.read(uint64(len(Magic))); r.fault == nil && string(magic) != Magic {
+		r.fail(malformed("it is not a tbdiff stream of version 1"))
+	}
+	b := r.read(r.most(maxHeader, "the header's size"))
+	if r.fault != nil {
+		return
+	}
+	var err error
+	if r.header, err = decodeHeader(b); err != nil {
+		r.fail(err)
+	}
+}
+
+// Next gives the next frame, and io.EOF after the last when nothing stands behind it.
+// A frame is good until the next call. Errors are final: Next gives them again.
+func (r *Reader) Next() (*Frame, error) {
+	if r.fault != nil {
+		return nil, r.fault
+	}
+	r.number++
+	size := r.most(MaxCommands, "the size of the commands")
+	if r.fault == nil && size == 0 {
+		r.finish()
+	}
+	if r.fault != nil {
+		return nil, r.fault
+	}
+	frame, err := r.readFrame(size)
+	if err == nil {
+		err = r.accept(frame)
+	}
+	if err != nil {
+		r.fail(err)
+	}
+	if r.fault != nil {
+		return nil, r.fault
+	}
+	return frame, nil
+}
+
+// readFrame reads the frame whose commands have size bytes.
+func (r *Reader) readFrame(size uint64) (*Frame, error) {
+	// What is packed may be larger than it was, by little.
+	commands := r.most(size+size/8+1<<10, "what is stored of the commands")
+	content := r.most(r.header.ContentLimit, "the size of the content")
+	stored := r.most(content+content/8+1<<10, "what is stored of the content")
+	methods := r.read(1)
+	if r.fault != nil {
+		return nil, nil
+	}
+	method := Method(methods[0] & 15)
+	frame := &Frame{Content: Content{Size: content, Method: Method(methods[0] >> 4)}}
+	b := r.read(commands + stored)
+	if r.fault != nil {
+		return nil, nil
+	}
+	frame.Content.Stored = b[commands:]
+	if content == 0 && (stored > 0 || frame.Content.Method != Plain) {
+		return nil, malformed("no content that takes %d bytes", stored)
+	}
+	section := Content{Size: size, Method: method, Stored: b[:commands]}
+	if method > Zstd {
+		return nil, malformed("commands by the method %d", method)
+	}
+	plain, err := section.Unpack(nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := decodeSection(plain, frame); err != nil {
+		return nil, err
+	}
+	return frame, checkFrame(frame, &r.header)
+}
+
+// accept follows the stream from frame to frame.
+func (r *Reader) accept(frame *Frame) error {
+	if frame == nil {
+		return nil // r.fault says why
+	}
+	r.totals.add(frame.Totals())
+	if r.totals.Commands > r.header.Totals.Commands || r.totals.Content > r.header.Totals.Content || r.totals.Written > r.header.Totals.Written {
+		return malformed("it is more than the header says")
+	}
+	for _, c := range frame.Commands {
+		if err := r.follow(c); err != nil {
+			return fmt.Errorf("%s for %q: %w", c.Op(), c.Subject(), err)
+		}
+	}
+	return nil
+}
+
+// follow makes sure that a file that was begun is ended before anything else.
+func (r *Reader) follow(c Command) error {
+	if r.file != "" && (c.Subject() != r.file || c.Op() != OpWrite && c.Op() != OpFile) {
+		return malformed("the file %q was begun and is not ended", r.file)
+	}
+	for _, p := range partsOf(c) {
+		r.size += min(p.Length, 1<<63-1)
+		if r.size >= 1<<63 {
+			return malformed("no file is that large")
+		}
+	}
+	switch c := c.(type) {
+	case Write:
+		r.file = c.Subject()
+	case PlainFile:
+		if r.size != c.Size {
+			return malformed("a file of %d bytes whose parts have %d", c.Size, r.size)
+		}
+		r.file, r.size = "", 0
+	}
+	return nil
+}
+
+// finish makes sure that the stream is whole, and that it ends here.
+func (r *Reader) finish() {
+	switch {
+	case r.file != "":
+		r.fail(malformed("it ends within the file %q", r.file))
+		return
+	case r.totals != r.header.Totals:
+		r.fail(malformed("it is less than the header says"))
+		return
+	}
+	switch _, err := r.source.ReadByte(); {
+	case err == nil:
+		r.fail(malformed("something follows its end"))
+	case errors.Is(err, io.EOF):
+		r.fault = io.EOF
+	default:
+		r.fail(fmt.Errorf("cannot read on: %w", err))
+	}
+}
+
+func (r *Reader) fail(err error) {
+	if r.fault == nil {
+		r.fault = &FrameError{Number: r.number, Offset: r.offset, Err: err}
+	}
+}
+
+// read gives the next n bytes, good until the next call. Memory grows as they arrive.
+func (r *Reader) read(n uint64) []byte {
+	if r.fault != nil {
+		return nil
+	}
+	const step = 1 << 20
+	r.scratch = r.scratch[:0]
+	for uint64(len(r.scratch)) < n {
+		have := len(r.scratch)
+		more := int(min(n-uint64(have), step))
+		if cap(r.scratch)-have < more {
+			r.scratch = append(make([]byte, 0, min(2*cap(r.scratch)+more, int(n))), r.scratch...)
+		}
+		r.scratch = r.scratch[:have+more]
+		got, err := io.ReadFull(r.source, r.scratch[have:])
+		r.offset += int64(got)
+		if err != nil {
+			r.failRead(err)
+			return nil
+		}
+	}
+	return r.scratch
+}
+
+func (r *Reader) failRead(err error) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		r.fail(tbdiff.ErrTruncated)
+		return
+	}
+	r.fail(fmt.Errorf("cannot read on: %w", err))
+}
+
+// most reads a uvarint that has a limit.
+func (r *Reader) most(limit uint64, what string) uint64 {
+	if r.fault != nil {
+		return 0
+	}
+	var buffer [binary.MaxVarintLen64]byte
+	for i := range buffer {
+		b, err := r.source.ReadByte()
+		if err != nil {
+			r.failRead(err)
+			return 0
+		}
+		r.offset++
+		buffer[i] = b
+		if b < 0x80 {
+			f := &fields{rest: buffer[:i+1]}
+			value := f.most(limit, what)
+			if f.fault != nil {
+				r.fail(f.fault)
+			}
+			return value
+		}
+	}
+	r.fail(malformed("a number is too large"))
+	return 0
+}
