@@ -3,7 +3,6 @@ package rootfs
 import (
 	"fmt"
 	"math"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +32,7 @@ func (d *deployment) createFile(c tbdiff.FileCreate) error {
 // since what is kept is cloned where the filesystem can do that (see copyRange),
 // room and time go into what is new, as they would in place.
 func (d *deployment) changeFile(c tbdiff.FileDelta) error {
-	old, err := d.openOld(c.Name)
+	old, err := openOldFile(d.trail.here(), c.Name)
 	if err != nil {
 		return fmt.Errorf("cannot change file: %w", err)
 	}
@@ -68,10 +67,10 @@ type oldFile struct {
 	stat   unix.Stat_t
 }
 
-// openOld opens the plain file name. It is looked at before it is opened, since
+// openOldFile opens the plain file name. It is looked at before it is opened, since
 // opening a FIFO may block and opening a device may do anything.
-func (d *deployment) openOld(name string) (*oldFile, error) {
-	e, err := openEntryOf(d.trail.here(), name, unix.S_IFREG)
+func openOldFile(dir int, name string) (*oldFile, error) {
+	e, err := openEntryOf(dir, name, unix.S_IFREG)
 	if err != nil {
 		return nil, err
 	}
@@ -126,16 +125,15 @@ type newFile struct {
 // createReplacement makes a file in dir that is to replace name, under a name that
 // nothing there has.
 func createReplacement(dir int, name string) (*newFile, error) {
-	for i := 0; ; i++ {
-		temporary := ".tbdiff-new-" + strconv.Itoa(i)
-		handle, err := unix.Openat(dir, temporary, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, privateFile)
-		if err == nil {
-			return &newFile{dir: dir, name: temporary, handle: handle}, nil
-		}
-		if err != unix.EEXIST {
-			return nil, explain(dir, name, err)
-		}
+	var handle int
+	temporary, err := free(func(as string) (err error) {
+		handle, err = unix.Openat(dir, as, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, privateFile)
+		return err
+	})
+	if err != nil {
+		return nil, explain(dir, name, err)
 	}
+	return &newFile{dir: dir, name: temporary, handle: handle}, nil
 }
 
 // keep closes the file, which has its name already.

@@ -87,7 +87,7 @@ func (d *deployment) separate(e *entry, name string) (*entry, error) {
 }
 
 func (d *deployment) copyOfItsOwn(e *entry, name string) (*entry, error) {
-	old, err := d.openOld(name)
+	old, err := openOldFile(d.trail.here(), name)
 	if err != nil {
 		return nil, err
 	}

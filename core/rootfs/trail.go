@@ -3,6 +3,7 @@ package rootfs
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,8 @@ type trail struct {
 
 // level is one directory of a trail.
 type level struct {
-	handle   int // -1 while it is closed
+	name     string // in the directory above; "" for the top
+	handle   int    // -1 while it is closed
 	identity identity
 	// inherits is true when what is made here inherits an access control list.
 	// It is found out when it is first asked for.
@@ -47,7 +49,7 @@ func (t *trail) enter(name string) error {
 	if err != nil {
 		return fmt.Errorf("cannot enter directory: %w", explain(t.here(), name, err))
 	}
-	t.levels = append(t.levels, level{handle: handle, identity: id})
+	t.levels = append(t.levels, level{name: name, handle: handle, identity: id})
 	if far := len(t.levels) - 1 - openLevels; far > 0 {
 		t.levels[far].release()
 	}
@@ -62,6 +64,11 @@ func (t *trail) leave(mtime uint64) error {
 	if err := setHandleTime(t.here(), mtime); err != nil {
 		return fmt.Errorf("cannot set the time of directory: %w", explain(t.here(), "", err))
 	}
+	return t.up()
+}
+
+// up goes back to the directory above.
+func (t *trail) up() error {
 	above := &t.levels[len(t.levels)-2]
 	if above.handle < 0 {
 		handle, err := openParent(t.here(), above.identity)
@@ -72,6 +79,29 @@ func (t *trail) leave(mtime uint64) error {
 	}
 	t.last().release()
 	t.levels = t.levels[:len(t.levels)-1]
+	return nil
+}
+
+// to goes to the directory of this path, by the shortest way; "" is the top.
+func (t *trail) to(directory string) error {
+	var names []string
+	if directory != "" {
+		names = strings.Split(directory, "/")
+	}
+	common := 0
+	for common < len(names) && common+1 < len(t.levels) && t.levels[common+1].name == names[common] {
+		common++
+	}
+	for len(t.levels)-1 > common {
+		if err := t.up(); err != nil {
+			return err
+		}
+	}
+	for _, name := range names[common:] {
+		if err := t.enter(name); err != nil {
+			return fmt.Errorf("directory %q of its path: %w", name, err)
+		}
+	}
 	return nil
 }
 

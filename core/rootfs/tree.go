@@ -101,6 +101,7 @@ func (t *Tree) Deploy(ctx context.Context, stream *tbdiff.Reader, options Option
 	d := &deployment{
 		ctx:    ctx,
 		stream: stream,
+		offset: stream.Offset,
 		trail:  newTrail(t.top),
 		buffer: make([]byte, bufferSize),
 		report: options.Progress,
@@ -123,7 +124,8 @@ func (t *Tree) Deploy(ctx context.Context, stream *tbdiff.Reader, options Option
 // deployment is one run of Deploy.
 type deployment struct {
 	ctx    context.Context
-	stream *tbdiff.Reader
+	stream *tbdiff.Reader // nil for a stream of version 1
+	offset func() int64   // of the stream
 	trail  *trail
 	buffer []byte // for content on its way
 	report func(Stats)
@@ -143,7 +145,7 @@ func (d *deployment) step(command tbdiff.Command) error {
 }
 
 func (d *deployment) progress() {
-	d.stats.StreamBytes = d.stream.Offset()
+	d.stats.StreamBytes = d.offset()
 	if d.report != nil {
 		d.report(d.stats)
 	}

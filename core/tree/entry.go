@@ -127,3 +127,6 @@ func (e *Entry) Xattr(name string) ([]byte, bool) {
 	}
 	return nil, false
 }
+
+// DeviceNumbers gives the major and minor number of a device.
+func (e *Entry) DeviceNumbers() (major, minor uint32) { return unix.Major(e.Rdev), unix.Minor(e.Rdev) }

@@ -2,7 +2,9 @@ package tree
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,6 +31,16 @@ func (f *File) Load() error {
 	}
 	f.node.Xattrs = attributes
 	return nil
+}
+
+// EntryOf gives the metadata of an open file, as an entry of this path: without link
+// target and attributes.
+func EntryOf(file *os.File, path string) (Entry, error) {
+	st, err := statHandle(int(file.Fd()))
+	if err != nil {
+		return Entry{}, fmt.Errorf("cannot read the metadata of %q: %w", file.Name(), err)
+	}
+	return entryOf(path, &st), nil
 }
 
 // Section reads the content from start up to end, in bytes, which is at most the

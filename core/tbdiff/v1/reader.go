@@ -140,7 +140,7 @@ func (r *Reader) accept(frame *Frame) error {
 	if frame == nil {
 		return nil // r.fault says why
 	}
-	r.totals.add(frame.Totals())
+	r.totals.Add(frame.Totals())
 	if r.totals.Commands > r.header.Totals.Commands || r.totals.Content > r.header.Totals.Content || r.totals.Written > r.header.Totals.Written {
 		return malformed("it is more than the header says")
 	}
@@ -197,8 +197,14 @@ func (r *Reader) finish() {
 
 func (r *Reader) fail(err error) {
 	if r.fault == nil {
-		r.fault = &FrameError{Number: r.number, Offset: r.offset, Err: err}
+		r.fault = r.Locate(err)
 	}
+}
+
+// Locate wraps an error with the place of the frame that Next returned last, for
+// whoever carries it out.
+func (r *Reader) Locate(err error) error {
+	return &FrameError{Number: r.number, Offset: r.offset, Err: err}
 }
 
 // read gives the next n bytes, good until the next call. Memory grows as they arrive.

@@ -92,7 +92,8 @@ func (f *Frame) Totals() Totals {
 	return t
 }
 
-func (t *Totals) add(o Totals) {
+// Add adds those of a frame.
+func (t *Totals) Add(o Totals) {
 	t.Commands += o.Commands
 	t.Content += o.Content
 	t.Written += o.Written

@@ -77,30 +77,23 @@ func everything() []v1.Frame {
 func headerOf(frames []v1.Frame) v1.Header {
 	h := v1.Header{Origin: &v1.Digest{9}, Target: v1.Digest{8}, ContentLimit: v1.MaxContent, SourceLimit: v1.MaxSource}
 	for i := range frames {
-		t := frames[i].Totals()
-		h.Totals.Commands += t.Commands
-		h.Totals.Content += t.Content
-		h.Totals.Written += t.Written
+		h.Totals.Add(frames[i].Totals())
 	}
 	return h
 }
 
 func write(t testing.TB, header v1.Header, frames []v1.Frame) []byte {
 	t.Helper()
-	var b bytes.Buffer
-	w, err := v1.NewWriter(&b, header, pack(t))
+	b, err := v1.AppendHeader(nil, &header)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range frames {
-		if err := w.Write(&frames[i]); err != nil {
+		if b, err = v1.AppendFrame(b, &frames[i], &header, pack(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return v1.AppendEnd(b)
 }
 
 // read gives all frames of a stream, with copies of what is stored of their content.
@@ -265,18 +258,7 @@ func TestRefusedInARow(t *testing.T) {
 			if c.totals != nil {
 				c.totals(&header.Totals)
 			}
-			var stream bytes.Buffer
-			w, err := v1.NewWriter(&stream, header, pack(t))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range frames {
-				if err := w.Write(&frames[i]); err != nil {
-					t.Fatal(err)
-				}
-			}
-			stream.WriteByte(0)
-			if _, _, err := read(stream.Bytes()); !errors.Is(err, tbdiff.ErrMalformed) || !strings.Contains(err.Error(), c.reason) {
+			if _, _, err := read(write(t, header, frames)); !errors.Is(err, tbdiff.ErrMalformed) || !strings.Contains(err.Error(), c.reason) {
 				t.Errorf("the error %v does not speak of %s", err, c.reason)
 			}
 		})

@@ -1,0 +1,107 @@
+// Package frames turns two directory trees into a tbdiff stream of version 1.
+//
+// It reads both trees (core/tree), plans what becomes of each path (planner), puts
+// commands and contents together into frames (framer), and packs the frames side by side
+// (packer). Nothing in it depends on time, on the number of processors or on the order
+// in which a filesystem lists names: the same trees and level give the same bytes.
+package frames
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
+	"github.com/trebuchet-update/tbupdate/core/tree"
+)
+
+// Options of Create.
+type Options struct {
+	Level Level
+	// Spool is the directory for the frames until their number is known, "" for the
+	// system's own.
+	Spool string
+}
+
+// Stats counts what Create did.
+type Stats struct {
+	Header  v1.Header
+	Frames  int
+	Bytes   int64    // of the stream
+	Sockets []string // paths of sockets in the target, which were left out
+}
+
+// Create writes to w the stream of version 1 that turns the tree origin into the tree
+// target, each given by the path of its top directory; an origin of "" is nothing.
+//
+// Both trees must stay as they are meanwhile; an entry that changes while it is read is
+// a *tree.ChangedError. After an error w may have the beginning of a stream.
+func Create(ctx context.Context, w io.Writer, origin, target string, o Options) (Stats, error) {
+	was, is, err := readBoth(ctx, origin, target)
+	if err != nil {
+		return Stats{}, err
+	}
+	spool, err := os.CreateTemp(o.Spool, ".tbdiff-frames-*")
+	if err != nil {
+		return Stats{}, fmt.Errorf("cannot put frames aside: %w", err)
+	}
+	defer spool.Close()
+	if err := os.Remove(spool.Name()); err != nil {
+		return Stats{}, fmt.Errorf("cannot put frames aside: %w", err)
+	}
+	stats := Stats{Sockets: is.Sockets, Header: v1.Header{Target: is.Digest(), ContentLimit: contentLimit, SourceLimit: sourceLimit}}
+	if origin != "" {
+		digest := v1.Digest(was.Digest())
+		stats.Header.Origin = &digest
+	}
+	p := newPlanner(was, is)
+	f := &framer{
+		ctx: ctx, planner: p, similar: newSimilar(was), made: map[v1.Digest]string{},
+		trees: map[*tree.Index]string{was: origin, is: target},
+	}
+	err = packAll(ctx, o.Level, &stats, spool, func(emit func(*unpacked) error) error {
+		f.emit = emit
+		return f.run(p.plan())
+	})
+	if err != nil {
+		return stats, err
+	}
+	return stats, assemble(w, &stats, spool)
+}
+
+// readBoth reads both trees.
+func readBoth(ctx context.Context, origin, target string) (was, is *tree.Index, err error) {
+	was = &tree.Index{}
+	if origin != "" {
+		if was, err = tree.ReadIndex(ctx, origin); err != nil {
+			return nil, nil, fmt.Errorf("cannot read the origin: %w", err)
+		}
+	}
+	if is, err = tree.ReadIndex(ctx, target); err != nil {
+		return nil, nil, fmt.Errorf("cannot read the target: %w", err)
+	}
+	return was, is, nil
+}
+
+// assemble writes the stream, now that the header is known.
+func assemble(w io.Writer, stats *Stats, frames *os.File) error {
+	head, err := v1.AppendHeader(nil, &stats.Header)
+	if err != nil {
+		return err
+	}
+	if _, err := frames.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	n, err := io.Copy(w, frames)
+	if err != nil {
+		return err
+	}
+	end := v1.AppendEnd(nil)
+	stats.Bytes = int64(len(head)+len(end)) + n
+	_, err = w.Write(end)
+	return err
+}

@@ -1,0 +1,312 @@
+package frames
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
+	"github.com/trebuchet-update/tbupdate/core/tree"
+)
+
+// step is one thing to do, in the order of the stream. Either command is what to do,
+// or file is a plain file whose content is still to be put together.
+type step struct {
+	command v1.Command
+	file    *tree.Indexed
+}
+
+// planner finds out what makes one tree of another.
+//
+// While the stream is carried out, a path holds what the origin has there until its
+// step, and what the target has from then on. Whoever takes something from another
+// path has to know which: origin and target are sorted alike, so comparing paths
+// tells.
+type planner struct {
+	origin, target map[string]*tree.Indexed
+	was, is        *tree.Index
+
+	steps []step
+	// claimed are inodes of the origin that go on as inodes of the target: the first
+	// path of either, by that of the origin.
+	claimed map[string]string
+	// placed are first paths of the target whose inode is one of the origin: that
+	// one's first path.
+	placed map[string]string
+	// replaced are paths of the origin that are deleted before their turn, since
+	// something of another type comes there.
+	replaced map[string]bool
+	// moved are paths of the origin that something was moved away from.
+	moved map[string]bool
+	// touched are directories of the target in which something is made or removed.
+	touched map[string]bool
+	// gone and staying are paths of the origin's plain files by their content: those
+	// without a successor, and the others.
+	gone, staying map[v1.Digest][]string
+}
+
+func newPlanner(was, is *tree.Index) *planner {
+	p := &planner{
+		was: was, is: is,
+		origin: byPath(was), target: byPath(is),
+		claimed: map[string]string{}, placed: map[string]string{},
+		replaced: map[string]bool{}, moved: map[string]bool{}, touched: map[string]bool{},
+		gone: map[v1.Digest][]string{}, staying: map[v1.Digest][]string{},
+	}
+	for i := range was.Entries {
+		e := &was.Entries[i]
+		if e.Kind() != tree.KindFile || e.Size == 0 {
+			continue
+		}
+		if p.target[e.Path] == nil {
+			p.gone[e.Content] = append(p.gone[e.Content], e.Path)
+		} else {
+			p.staying[e.Content] = append(p.staying[e.Content], e.Path)
+		}
+	}
+	return p
+}
+
+func byPath(x *tree.Index) map[string]*tree.Indexed {
+	m := make(map[string]*tree.Indexed, len(x.Entries))
+	for i := range x.Entries {
+		m[x.Entries[i].Path] = &x.Entries[i]
+	}
+	return m
+}
+
+// firstOf gives the first path of an entry's inode.
+func firstOf(e *tree.Indexed) string { return cmp.Or(e.First, e.Path) }
+
+// plan gives the steps.
+func (p *planner) plan() []step {
+	for i := range p.is.Entries {
+		p.entry(&p.is.Entries[i])
+	}
+	p.deletions()
+	p.directories()
+	return p.steps
+}
+
+func (p *planner) do(c v1.Command) { p.steps = append(p.steps, step{command: c}) }
+
+// touch notes that the directory of a path changes.
+func (p *planner) touch(path string) { p.touched[parent(path)] = true }
+
+// parent gives the directory of a path, "" for the top.
+func parent(path string) string {
+	return path[:max(strings.LastIndexByte(path, '/'), 0)]
+}
+
+func (p *planner) entry(e *tree.Indexed) {
+	old := p.origin[e.Path]
+	if old != nil && (old.Kind() == tree.KindDirectory) != (e.Kind() == tree.KindDirectory) {
+		p.do(v1.Delete{Path: v1.Path(e.Path)})
+		p.replaced[e.Path] = true
+		old = nil
+	}
+	if e.Kind() == tree.KindDirectory {
+		p.directory(old, e)
+		return
+	}
+	if e.First != "" {
+		p.further(old, e)
+		return
+	}
+	if old != nil && p.claim(old, e) {
+		p.metadata(old, e)
+		return
+	}
+	if p.move(e) {
+		return
+	}
+	p.make(e)
+}
+
+func (p *planner) directory(old, e *tree.Indexed) {
+	if old == nil {
+		p.touch(e.Path)
+	}
+	if old == nil || differing(&old.Entry, &e.Entry)&^v1.MaskTime != 0 {
+		p.do(v1.Directory{Path: v1.Path(e.Path), Metadata: metadataOf(&e.Entry)})
+	} else if old.Modified != e.Modified {
+		p.touched[e.Path] = true
+	}
+}
+
+// further makes a hard link to the first of its names, unless it is one already.
+func (p *planner) further(old, e *tree.Indexed) {
+	if inode, ok := p.placed[e.First]; ok && old != nil && firstOf(old) == inode {
+		return
+	}
+	p.do(v1.Link{Path: v1.Path(e.Path), To: e.First})
+	p.touch(e.Path)
+}
+
+// claim has the inode of the origin go on as that of the target, if it is the same but
+// for metadata and no other has it yet. Names of it that do not belong to the target's
+// are given something else when it is their turn.
+func (p *planner) claim(old, e *tree.Indexed) bool {
+	if old.Kind() != e.Kind() || old.Content != e.Content || old.Size != e.Size || old.Target != e.Target || old.Rdev != e.Rdev {
+		return false
+	}
+	inode := firstOf(old)
+	if _, taken := p.claimed[inode]; taken {
+		return false
+	}
+	p.claimed[inode], p.placed[e.Path] = e.Path, inode
+	return true
+}
+
+// metadata changes what differs of an inode that goes on.
+func (p *planner) metadata(old, e *tree.Indexed) {
+	mask := differing(&old.Entry, &e.Entry)
+	if mask == 0 {
+		return
+	}
+	p.do(v1.Meta{Path: v1.Path(e.Path), Mask: mask, Metadata: masked(metadataOf(&e.Entry), mask)})
+}
+
+// move takes a plain file that goes away somewhere else, if there is one with this
+// content.
+func (p *planner) move(e *tree.Indexed) bool {
+	if e.Kind() != tree.KindFile {
+		return false
+	}
+	for _, from := range p.gone[e.Content] {
+		old := p.origin[from]
+		if p.moved[from] || !p.stands(from, e.Path) || !p.claim(old, e) {
+			continue
+		}
+		p.moved[from] = true
+		p.do(v1.Move{Path: v1.Path(e.Path), From: from})
+		p.touch(e.Path)
+		p.touch(from)
+		p.metadata(old, e)
+		return true
+	}
+	return false
+}
+
+// stands reports whether what the origin has at a path that the target does not have
+// is still there when it is the turn of another.
+func (p *planner) stands(path, turn string) bool {
+	for above := path; above != ""; above = parent(above) {
+		if p.replaced[above] && comparePaths(above, turn) <= 0 {
+			return false
+		}
+	}
+	return !p.moved[path]
+}
+
+// make makes something new, which replaces what is there.
+func (p *planner) make(e *tree.Indexed) {
+	p.touch(e.Path)
+	path, m := v1.Path(e.Path), metadataOf(&e.Entry)
+	switch e.Kind() {
+	case tree.KindFile:
+		p.steps = append(p.steps, step{file: e})
+	case tree.KindSymlink:
+		p.do(v1.Symlink{Path: path, Metadata: m, Target: e.Target})
+	case tree.KindFIFO:
+		p.do(v1.FIFO{Path: path, Metadata: m})
+	default:
+		major, minor := e.DeviceNumbers()
+		p.do(v1.Device{Path: path, Metadata: m, Block: e.Kind() == tree.KindBlock, Major: major, Minor: minor})
+	}
+}
+
+// deletions removes what only the origin has, each tree by its top.
+func (p *planner) deletions() {
+	for i := range p.was.Entries {
+		path := p.was.Entries[i].Path
+		above := parent(path)
+		if p.target[path] != nil || p.moved[path] {
+			continue
+		}
+		if above != "" && (p.target[above] == nil || p.target[above].Kind() != tree.KindDirectory) {
+			continue // gone with what it is in
+		}
+		p.do(v1.Delete{Path: v1.Path(path)})
+		p.touch(path)
+	}
+}
+
+// directories gives directories their times back, when nothing else is done in them.
+func (p *planner) directories() {
+	for i := range p.is.Entries {
+		e := &p.is.Entries[i].Entry
+		if p.touched[e.Path] && e.Kind() == tree.KindDirectory {
+			p.do(v1.Meta{Path: v1.Path(e.Path), Mask: v1.MaskTime, Metadata: masked(metadataOf(e), v1.MaskTime)})
+		}
+	}
+	mask := differing(&p.was.Top, &p.is.Top)
+	if p.touched[""] {
+		mask |= v1.MaskTime
+	}
+	if mask != 0 {
+		p.do(v1.Meta{Mask: mask, Metadata: masked(metadataOf(&p.is.Top), mask)})
+	}
+}
+
+// comparePaths orders paths as a walk does.
+func comparePaths(x, y string) int {
+	return slices.Compare(strings.Split(x, "/"), strings.Split(y, "/"))
+}
+
+// metadataOf gives an entry's metadata as the format has them.
+func metadataOf(e *tree.Entry) v1.Metadata {
+	m := v1.Metadata{
+		Mode: e.Mode & 0o7777, UID: e.UID, GID: e.GID,
+		Seconds: e.Modified.Seconds, Nanoseconds: e.Modified.Nanoseconds,
+	}
+	if e.Kind() == tree.KindSymlink {
+		m.Mode = 0o777
+	}
+	for _, x := range e.Xattrs {
+		m.Attributes = append(m.Attributes, v1.Attribute(x))
+	}
+	return m
+}
+
+// masked gives the fields that mask names, and leaves the others out.
+func masked(m v1.Metadata, mask v1.Mask) v1.Metadata {
+	var kept v1.Metadata
+	if mask&v1.MaskMode != 0 {
+		kept.Mode = m.Mode
+	}
+	if mask&v1.MaskUID != 0 {
+		kept.UID = m.UID
+	}
+	if mask&v1.MaskGID != 0 {
+		kept.GID = m.GID
+	}
+	if mask&v1.MaskTime != 0 {
+		kept.Seconds, kept.Nanoseconds = m.Seconds, m.Nanoseconds
+	}
+	if mask&v1.MaskAttributes != 0 {
+		kept.Attributes = m.Attributes
+	}
+	return kept
+}
+
+// differing gives the mask of the metadata in which two entries of one kind differ.
+func differing(a, b *tree.Entry) v1.Mask {
+	var mask v1.Mask
+	if a.Mode&0o7777 != b.Mode&0o7777 && a.Kind() != tree.KindSymlink {
+		mask |= v1.MaskMode
+	}
+	if a.UID != b.UID {
+		mask |= v1.MaskUID
+	}
+	if a.GID != b.GID {
+		mask |= v1.MaskGID
+	}
+	if a.Modified != b.Modified {
+		mask |= v1.MaskTime
+	}
+	if !tree.EqualXattrs(a.Xattrs, b.Xattrs) {
+		mask |= v1.MaskAttributes
+	}
+	return mask
+}

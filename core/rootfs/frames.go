@@ -1,0 +1,142 @@
+package rootfs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trebuchet-update/tbupdate/core/tbdiff"
+	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
+)
+
+// DeployFrames carries out a stream of version 1, in the tree that it was made for. What
+// is said of Deploy holds here as well, but that everything comes out as the stream's
+// target has it, the top's own metadata included.
+//
+// Every file that the stream reads is compared with the digest that the stream has for
+// it before anything is made of it, and so is every file that it makes. An error names
+// the frame, the command and the path.
+func (t *Tree) DeployFrames(ctx context.Context, stream *v1.Reader, options Options) (Stats, error) {
+	d := &frameDeployment{
+		deployment: deployment{
+			ctx: ctx, offset: stream.Offset, trail: newTrail(t.top), buffer: make([]byte, bufferSize), report: options.Progress,
+		},
+		stream:  stream,
+		sources: newSources(ctx, t.top),
+	}
+	defer d.close()
+	if stream.Header().Origin == nil {
+		if err := checkEmpty(t.top); err != nil {
+			return d.stats, err
+		}
+	}
+	for {
+		frame, err := stream.Next()
+		if err == io.EOF {
+			return d.stats, nil
+		}
+		if err != nil {
+			return d.stats, err
+		}
+		if err := d.frame(frame); err != nil {
+			return d.stats, stream.Locate(err)
+		}
+	}
+}
+
+// checkEmpty makes sure that a stream which makes a tree from nothing does so.
+func checkEmpty(top int) error {
+	handle, err := unix.Openat(top, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(handle)
+	names, err := listDirectory(handle)
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("%w: it makes a tree from nothing, and there is %q", ErrOriginMismatch, names[0])
+	}
+	return err
+}
+
+// frameDeployment is one run of DeployFrames.
+type frameDeployment struct {
+	deployment
+	stream  *v1.Reader
+	sources *sources
+	files   []v1.File // of the frame at hand
+	content []byte    // of the frame at hand that no command took yet
+	begun   *making   // the file that WRITE commands began, nil for none
+}
+
+func (d *frameDeployment) close() {
+	if d.begun != nil {
+		d.begun.file.discard()
+	}
+	d.sources.close()
+	d.trail.close()
+}
+
+// frame carries out one frame.
+func (d *frameDeployment) frame(frame *v1.Frame) error {
+	source, err := d.sources.gather(frame)
+	if err != nil {
+		return err
+	}
+	if d.content, err = frame.Content.Unpack(source); err != nil {
+		return err
+	}
+	d.files = frame.Files
+	for _, c := range frame.Commands {
+		if err := context.Cause(d.ctx); err != nil {
+			return err
+		}
+		if err := d.command(c); err != nil {
+			return fmt.Errorf("%s for %q: %w", c.Op(), c.Subject(), err)
+		}
+		d.stats.Commands++
+		d.progress()
+	}
+	return nil
+}
+
+// command goes to the directory of the command's path, and carries it out there.
+func (d *frameDeployment) command(c v1.Command) error {
+	directory, name := split(c.Subject())
+	if err := d.trail.to(directory); err != nil {
+		return err
+	}
+	switch c := c.(type) {
+	case v1.Directory:
+		return d.directory(name, &c.Metadata)
+	case v1.Write:
+		return d.write(name, c.Parts)
+	case v1.PlainFile:
+		return d.plainFile(name, &c)
+	case v1.Symlink:
+		return d.put(name, func(as string) error { return unix.Symlinkat(c.Target, d.trail.here(), as) }, &c.Metadata)
+	case v1.Device:
+		return d.device(name, &c)
+	case v1.FIFO:
+		return d.put(name, func(as string) error { return unix.Mknodat(d.trail.here(), as, unix.S_IFIFO|privateFile, 0) }, &c.Metadata)
+	case v1.Link:
+		return d.link(name, c.To)
+	case v1.Move:
+		return d.move(name, c.From)
+	case v1.Meta:
+		return d.meta(name, &c)
+	case v1.Delete:
+		return remove(d.ctx, d.trail.here(), name)
+	}
+	return fmt.Errorf("%w: it cannot be carried out", tbdiff.ErrMalformed)
+}
+
+// split gives the directory and the last component of a path.
+func split(path string) (directory, name string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return "", path
+}
