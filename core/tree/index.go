@@ -10,10 +10,8 @@ import (
 type Index struct {
 	// Top is the top directory itself, attributes included.
 	Top Entry
-	// Entries are all below the top in the order of a walk, sockets left out.
+	// Entries are all below the top, in the order of a walk.
 	Entries []Indexed
-	// Sockets are the paths of what was left out.
-	Sockets []string
 }
 
 // Indexed is an entry of an Index.
@@ -46,10 +44,6 @@ func ReadIndex(ctx context.Context, path string) (*Index, error) {
 				return nil
 			}
 			e := &s.Target.Entry
-			if e.Kind() == KindSocket {
-				index.Sockets = append(index.Sockets, e.Path)
-				return nil
-			}
 			it := Indexed{Entry: *e, Content: s.Result}
 			if first := links.first(e); first != none {
 				it.First = first
@@ -68,7 +62,7 @@ func ReadIndex(ctx context.Context, path string) (*Index, error) {
 const exactHeader = "trebuchet tree digest 2\n"
 
 // Digest gives the SHA-256 of all that tbdiff version 1 can express of the tree: what
-// Digest of this package covers, and nanoseconds, hard links and the top's own metadata.
+// Digest of this package covers, and nanoseconds, hard links and the top's own metadata. Sockets are left out.
 // docs/format/tree-digest.md specifies it.
 func (x *Index) Digest() [sha256.Size]byte {
 	sum := sha256.New()
@@ -76,8 +70,10 @@ func (x *Index) Digest() [sha256.Size]byte {
 	record := appendExact(nil, &Indexed{Entry: x.Top})
 	sum.Write(record)
 	for i := range x.Entries {
-		record = appendExact(record[:0], &x.Entries[i])
-		sum.Write(record)
+		if x.Entries[i].Kind() != KindSocket {
+			record = appendExact(record[:0], &x.Entries[i])
+			sum.Write(record)
+		}
 	}
 	return [sha256.Size]byte(sum.Sum(nil))
 }

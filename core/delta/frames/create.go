@@ -50,7 +50,7 @@ func Create(ctx context.Context, w io.Writer, origin, target string, o Options) 
 	if err := os.Remove(spool.Name()); err != nil {
 		return Stats{}, fmt.Errorf("cannot put frames aside: %w", err)
 	}
-	stats := Stats{Sockets: is.Sockets, Header: v1.Header{Target: is.Digest(), ContentLimit: contentLimit, SourceLimit: sourceLimit}}
+	stats := Stats{Header: v1.Header{Target: is.Digest(), ContentLimit: contentLimit, SourceLimit: sourceLimit}}
 	if origin != "" {
 		digest := v1.Digest(was.Digest())
 		stats.Header.Origin = &digest
@@ -64,6 +64,7 @@ func Create(ctx context.Context, w io.Writer, origin, target string, o Options) 
 		f.emit = emit
 		return f.run(p.plan())
 	})
+	stats.Sockets = p.sockets
 	if err != nil {
 		return stats, err
 	}

@@ -26,7 +26,8 @@ type planner struct {
 	origin, target map[string]*tree.Indexed
 	was, is        *tree.Index
 
-	steps []step
+	steps   []step
+	sockets []string // paths of those in the target, which are not made
 	// claimed are inodes of the origin that go on as inodes of the target: the first
 	// path of either, by that of the origin.
 	claimed map[string]string
@@ -81,7 +82,11 @@ func firstOf(e *tree.Indexed) string { return cmp.Or(e.First, e.Path) }
 // plan gives the steps.
 func (p *planner) plan() []step {
 	for i := range p.is.Entries {
-		p.entry(&p.is.Entries[i])
+		if e := &p.is.Entries[i]; e.Kind() == tree.KindSocket {
+			p.socket(e)
+		} else {
+			p.entry(e)
+		}
 	}
 	p.deletions()
 	p.directories()
@@ -96,6 +101,16 @@ func (p *planner) touch(path string) { p.touched[parent(path)] = true }
 // parent gives the directory of a path, "" for the top.
 func parent(path string) string {
 	return path[:max(strings.LastIndexByte(path, '/'), 0)]
+}
+
+// socket leaves one out, and what the origin has in its place.
+func (p *planner) socket(e *tree.Indexed) {
+	p.sockets = append(p.sockets, e.Path)
+	if old := p.origin[e.Path]; old != nil && old.Kind() != tree.KindSocket {
+		p.do(v1.Delete{Path: v1.Path(e.Path)})
+		p.replaced[e.Path] = true
+		p.touch(e.Path)
+	}
 }
 
 func (p *planner) entry(e *tree.Indexed) {
