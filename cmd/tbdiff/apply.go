@@ -11,6 +11,7 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
+	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
 
 func applyCommand(s streams) *cobra.Command {
@@ -46,7 +47,7 @@ func apply(ctx context.Context, s streams, name, dir string) error {
 	defer tree.Close()
 
 	bar := newProgress(s.err, "applying", "commands")
-	stats, err := tree.Deploy(ctx, tbdiff.NewReader(stream), rootfs.Options{
+	stats, err := tree.DeployStream(ctx, stream, rootfs.Options{
 		Progress: func(s rootfs.Stats) { bar.report(s.Commands) },
 	})
 	bar.finish()
@@ -68,7 +69,8 @@ func stateAfter(err error, stats rootfs.Stats) string {
 		return fmt.Sprintf("The tree was changed by the first %d commands and is not usable.", stats.Commands)
 	}
 	var at *tbdiff.StreamError
-	if errors.As(err, &at) && (at.Number < 2 || refusesStream(err)) {
+	var frame *v1.FrameError
+	if errors.As(err, &at) && (at.Number < 2 || refusesStream(err)) || errors.As(err, &frame) && frame.Number == 0 {
 		return untouched
 	}
 	return "The first change may have been begun; the tree is not usable."

@@ -4,66 +4,144 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/trebuchet-update/tbupdate/core/delta"
+	"github.com/trebuchet-update/tbupdate/core/delta/frames"
 )
 
 func createCommand(s streams) *cobra.Command {
-	var format, out string
+	var o creation
 	command := &cobra.Command{
-		Use:   "create [--format v0] -o FILE ORIGIN TARGET",
+		Use:   "create [--format v0|v1] [--level LEVEL] -o FILE ORIGIN TARGET",
 		Short: "Write the stream that turns the tree ORIGIN into the tree TARGET",
 		Long: `Write the stream that turns the directory tree ORIGIN into the tree TARGET.
 
 The same trees give the same stream, whatever filesystems they are on. FILE gets its
-name when it is whole and replaces one of that name; "-" is standard output. What the
-format cannot express (sockets, files of 4 GiB and more) is refused by name, and
-nothing is written then.`,
+name when it is whole and replaces one of that name; "-" is standard output.
+
+Version 0 is what the classic tools read. What it cannot express (sockets, files of 4 GiB
+and more) is refused by name, and nothing is written then. Version 1 is exact (nanoseconds,
+hard links, holes, attributes of everything), small and verified; it is a draft still, and may
+change. Sockets are left out of it, with a note.`,
 		Args: exactly("ORIGIN", "TARGET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "v0" {
-				return usage("cannot write format %q: this build writes v0", format)
-			}
-			if out == "" {
+			if o.out == "" {
 				return usage("say with -o where the stream goes; - is standard output")
 			}
-			return create(cmd.Context(), s, out, args[0], args[1])
+			o.origin, o.target = args[0], args[1]
+			return o.run(cmd.Context(), s)
 		},
 	}
-	command.Flags().StringVar(&format, "format", "v0", "format of the stream: v0")
-	command.Flags().StringVarP(&out, "output", "o", "", "file that the stream goes to; - is standard output")
+	command.Flags().StringVar(&o.format, "format", formatV0, "format of the stream: v0 or v1")
+	command.Flags().StringVar(&o.level, "level", levelDefault, "for v1, how much work to put into making it small: fast or default")
+	command.Flags().StringVarP(&o.out, "output", "o", "", "file that the stream goes to; - is standard output")
 	return command
+}
+
+// Values of flags.
+const (
+	formatV0     = "v0"
+	formatV1     = "v1"
+	levelFast    = "fast"
+	levelDefault = "default"
+)
+
+// creation is a stream that is to be made.
+type creation struct {
+	format, level       string
+	out, origin, target string
+}
+
+func (c *creation) run(ctx context.Context, s streams) error {
+	switch c.format {
+	case formatV0:
+		if c.level != levelDefault {
+			return usage("--level is for --format v1")
+		}
+		return create(ctx, s, c.out, c.origin, c.target)
+	case formatV1:
+		return c.createFrames(ctx, s)
+	}
+	return usage("cannot write format %q: it is v0 or v1", c.format)
+}
+
+// createFrames writes a stream of version 1.
+func (c *creation) createFrames(ctx context.Context, s streams) error {
+	level, ok := map[string]frames.Level{levelFast: frames.Fast, levelDefault: frames.Default}[c.level]
+	if !ok {
+		return usage("cannot make a stream at the level %q: it is fast or default", c.level)
+	}
+	if err := c.checkPlace(); err != nil {
+		return err
+	}
+	o, err := openOutput(c.out, s.out)
+	if err != nil {
+		return fail(c.doing(err), unwritten)
+	}
+	stats, err := frames.Create(ctx, o, c.origin, c.target, frames.Options{Level: level, Spool: c.spool()})
+	if err := c.end(o, err); err != nil {
+		return err
+	}
+	for _, path := range stats.Sockets {
+		fmt.Fprintf(s.err, "The socket %q is left out.\n", path)
+	}
+	return nil
+}
+
+// spool gives the directory for what is put aside meanwhile: that of the output, which has
+// room for it.
+func (c *creation) spool() string {
+	if isDirect(c.out) {
+		return ""
+	}
+	return filepath.Dir(c.out)
 }
 
 const unwritten = "Nothing was written."
 
-// create writes the stream from origin to target into the file out.
+// create writes the stream of version 0 from origin to target into the file out.
 func create(ctx context.Context, s streams, out, origin, target string) error {
-	doing := func(err error) error {
-		return fmt.Errorf("cannot create a stream from %q to %q: %w", origin, target, sentence(err))
-	}
-	for _, dir := range []string{origin, target} {
-		if out != "-" && isInside(out, dir) {
-			return usage("cannot write the stream to %q: it is inside the tree %q that it is made from", out, dir)
-		}
+	c := &creation{out: out, origin: origin, target: target}
+	if err := c.checkPlace(); err != nil {
+		return err
 	}
 	if isDirect(out) {
 		// What a pipe has got cannot be taken back: so look first.
 		if err := delta.Check(ctx, origin, target); err != nil {
-			return fail(doing(err), unwritten)
+			return fail(c.doing(err), unwritten)
 		}
 	}
 	o, err := openOutput(out, s.out)
 	if err != nil {
-		return fail(doing(err), unwritten)
+		return fail(c.doing(err), unwritten)
 	}
 	bar := newProgress(s.err, "comparing", "entries")
 	_, err = delta.Create(ctx, o, origin, target, delta.Options{
 		Progress: func(s delta.Stats) { bar.report(s.Entries) },
 	})
 	bar.finish()
+	return c.end(o, err)
+}
+
+func (c *creation) doing(err error) error {
+	return fmt.Errorf("cannot create a stream from %q to %q: %w", c.origin, c.target, sentence(err))
+}
+
+// checkPlace makes sure that the stream does not become a part of what it is made from.
+func (c *creation) checkPlace() error {
+	for _, dir := range []string{c.origin, c.target} {
+		if c.out != "-" && isInside(c.out, dir) {
+			return usage("cannot write the stream to %q: it is inside the tree %q that it is made from", c.out, dir)
+		}
+	}
+	return nil
+}
+
+// end gives a stream that was written its name, or takes it away.
+func (c *creation) end(o *output, err error) error {
 	if err == nil {
 		err = o.publish()
 	} else {
@@ -73,7 +151,7 @@ func create(ctx context.Context, s streams, out, origin, target string) error {
 	case err == nil:
 		return nil
 	case o.name == "":
-		return fail(doing(err), "What was written ends before the stream does; no deployer takes it.")
+		return fail(c.doing(err), "What was written ends before the stream does; no deployer takes it.")
 	}
-	return fail(doing(err), unwritten)
+	return fail(c.doing(err), unwritten)
 }

@@ -211,8 +211,12 @@ func (d *frameDeployment) link(name, to string) error {
 	}, func(string) error { return nil })
 }
 
-// move gives what is at the path from this name.
-func (d *frameDeployment) move(name, from string) error {
+// move gives what is at another path this name.
+func (d *frameDeployment) move(name string, c *v1.Move) error {
+	from := c.From
+	if err := d.expect(c.Moved); err != nil {
+		return err
+	}
 	directory, old := split(from)
 	if err := d.sources.to(directory); err != nil {
 		return fmt.Errorf("cannot find %q: %w", from, err)

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,20 @@ import (
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
+
+// DeployStream carries out a stream of any version: its first bytes tell which.
+func (t *Tree) DeployStream(ctx context.Context, stream io.Reader, options Options) (Stats, error) {
+	source := bufio.NewReader(stream)
+	// What is too short for a version 1 is for version 0 to complain of.
+	if magic, _ := source.Peek(len(v1.Magic)); string(magic) != v1.Magic {
+		return t.Deploy(ctx, tbdiff.NewReader(source), options)
+	}
+	frames, err := v1.NewReader(source)
+	if err != nil {
+		return Stats{}, err
+	}
+	return t.DeployFrames(ctx, frames, options)
+}
 
 // DeployFrames carries out a stream of version 1, in the tree that it was made for. What
 // is said of Deploy holds here as well, but that everything comes out as the stream's
@@ -108,6 +123,9 @@ func (d *frameDeployment) command(c v1.Command) error {
 	if err := d.trail.to(directory); err != nil {
 		return err
 	}
+	if err := d.expect(v1.BeforeOf(c)); err != nil {
+		return err
+	}
 	switch c := c.(type) {
 	case v1.Directory:
 		return d.directory(name, &c.Metadata)
@@ -124,13 +142,27 @@ func (d *frameDeployment) command(c v1.Command) error {
 	case v1.Link:
 		return d.link(name, c.To)
 	case v1.Move:
-		return d.move(name, c.From)
+		return d.move(name, &c)
 	case v1.Meta:
 		return d.meta(name, &c)
 	case v1.Delete:
 		return remove(d.ctx, d.trail.here(), name)
 	}
 	return fmt.Errorf("%w: it cannot be carried out", tbdiff.ErrMalformed)
+}
+
+// expect makes sure that what a command finds is what the stream says, if it says
+// anything.
+func (d *frameDeployment) expect(before v1.Before) error {
+	number, ok := before.File()
+	if !ok {
+		return nil
+	}
+	old, err := d.sources.open(number, d.files[number])
+	if err == nil {
+		old.close()
+	}
+	return err
 }
 
 // split gives the directory and the last component of a path.

@@ -115,7 +115,7 @@ func (d *frameDeployment) hole(m *making, p v1.Part) error {
 // copy takes a part from a file of the tree. What the filesystem shares is still read
 // once, for the digest.
 func (d *frameDeployment) copy(m *making, p v1.Part) error {
-	old, err := d.sources.open(d.files[p.File])
+	old, err := d.sources.open(p.File, d.files[p.File])
 	if err != nil {
 		return err
 	}

@@ -18,12 +18,15 @@ type sources struct {
 	trail  *trail // of its own: the deployment is elsewhere
 	buffer []byte
 	source []byte // of the frame at hand
-	// seen are large files that were compared, since several frames may need them.
-	seen map[identity]seen
+	// frame are the files of the frame at hand that were compared, by their numbers in
+	// its list, and seen are large files: several frames may need them.
+	frame map[int]seen
+	seen  map[identity]seen
 }
 
 // seen is a file as it was when its digest was taken.
 type seen struct {
+	identity
 	changed unix.Timespec // st_ctim, which moves with every write
 	size    int64
 	digest  v1.Digest
@@ -45,7 +48,7 @@ func (s *sources) close() { s.trail.close() }
 // gather gives the source of a frame: the bytes of its ranges. They are good until
 // the next call.
 func (s *sources) gather(frame *v1.Frame) ([]byte, error) {
-	s.source = s.source[:0]
+	s.source, s.frame = s.source[:0], map[int]seen{}
 	var old *oldFile
 	at := -1
 	defer func() {
@@ -60,7 +63,7 @@ func (s *sources) gather(frame *v1.Frame) ([]byte, error) {
 				old = nil
 			}
 			var err error
-			if old, err = s.open(frame.Files[r.File]); err != nil {
+			if old, err = s.open(r.File, frame.Files[r.File]); err != nil {
 				return nil, err
 			}
 			at = r.File
@@ -75,11 +78,12 @@ func (s *sources) gather(frame *v1.Frame) ([]byte, error) {
 	return s.source, nil
 }
 
-// open opens a file that is what the stream says.
-func (s *sources) open(file v1.File) (*oldFile, error) {
+// open opens a file of the frame's list, which has this number there, and makes sure that
+// it is what the stream says.
+func (s *sources) open(number int, file v1.File) (*oldFile, error) {
 	old, err := s.openPath(file.Path)
 	if err == nil {
-		if err = s.compare(old, file); err == nil {
+		if err = s.compare(old, number, file); err == nil {
 			return old, nil
 		}
 		old.close()
@@ -116,12 +120,12 @@ func (s *sources) openPath(path string) (*oldFile, error) {
 }
 
 // compare makes sure that the file is what the stream was made with.
-func (s *sources) compare(old *oldFile, file v1.File) error {
+func (s *sources) compare(old *oldFile, number int, file v1.File) error {
 	if old.stat.Size != int64(file.Size) {
 		return fmt.Errorf("%w: it has %d bytes instead of %d", ErrOriginMismatch, old.stat.Size, file.Size)
 	}
-	id, now := identityOf(&old.stat), seen{changed: old.stat.Ctim, size: old.stat.Size, digest: file.Digest}
-	if s.seen[id] == now {
+	now := seen{identity: identityOf(&old.stat), changed: old.stat.Ctim, size: old.stat.Size, digest: file.Digest}
+	if s.frame[number] == now || s.seen[now.identity] == now {
 		return nil
 	}
 	sum := sha256.New()
@@ -131,11 +135,12 @@ func (s *sources) compare(old *oldFile, file v1.File) error {
 	if got := v1.Digest(sum.Sum(nil)); got != file.Digest {
 		return fmt.Errorf("%w: its content has the digest %x instead of %x", ErrOriginMismatch, got, file.Digest)
 	}
+	s.frame[number] = now
 	if old.stat.Size >= rememberFrom {
 		if len(s.seen) == rememberMost {
 			clear(s.seen)
 		}
-		s.seen[id] = now
+		s.seen[now.identity] = now
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ type framer struct {
 	emit    func(*unpacked) error
 	made    map[v1.Digest]string // paths of plain files that the stream made so far, by content
 	now     *building            // the frame at hand, nil for none
+	begun   bool                 // a frame before it began a file
 }
 
 // building is a frame that is being put together.
@@ -72,12 +73,51 @@ func (f *framer) at(path string) *building {
 // command adds a command that needs no content.
 func (f *framer) command(c v1.Command) error {
 	b := f.at(c.Subject())
+	c = f.expecting(b, c)
 	b.frame.Commands = append(b.frame.Commands, c)
 	b.size += costOf(c)
 	if b.size >= commandLimit {
 		return f.flush()
 	}
 	return nil
+}
+
+// expecting adds to a command what it has to find, as the origin has it.
+func (f *framer) expecting(b *building, c v1.Command) v1.Command {
+	switch c := c.(type) {
+	case v1.Write:
+		c.Before = f.before(b, c.Path)
+		return c
+	case v1.PlainFile:
+		c.Before = f.before(b, c.Path)
+		f.begun = false
+		return c
+	case v1.Symlink:
+		c.Before = f.before(b, c.Path)
+		return c
+	case v1.Device:
+		c.Before = f.before(b, c.Path)
+		return c
+	case v1.FIFO:
+		c.Before = f.before(b, c.Path)
+		return c
+	case v1.Link:
+		c.Before = f.before(b, c.Path)
+		return c
+	case v1.Move:
+		c.Before = f.before(b, c.Path)
+		c.Moved = v1.Expect(b.list(source{entry: f.planner.origin[c.From]}.file()))
+		return c
+	}
+	return c
+}
+
+// before lists the file that a command replaces, if there is one.
+func (f *framer) before(b *building, path v1.Path) v1.Before {
+	if from, ok := f.holds(path.Subject(), path.Subject()); ok && !f.begun {
+		return v1.Expect(b.list(from.file()))
+	}
+	return 0
 }
 
 // costOf gives about what a command takes, in bytes.
@@ -164,8 +204,7 @@ func (f *framer) file(e *tree.Indexed) error {
 	c := v1.PlainFile{Path: v1.Path(e.Path), Metadata: metadataOf(&e.Entry), Size: e.Size, Digest: e.Content}
 	if e.Size >= copyFrom {
 		if from, ok := f.equal(e); ok {
-			b := f.at(e.Path)
-			c.Parts = []v1.Part{{Kind: v1.Copy, Length: e.Size, File: b.list(from.file())}}
+			c.Parts = []v1.Part{{Kind: v1.Copy, Length: e.Size, File: f.at(e.Path).list(from.file())}}
 			return f.command(c)
 		}
 	}
@@ -261,10 +300,7 @@ func (f *framer) data(e *tree.Indexed, file *verified, x extent, parts []v1.Part
 		b := f.at(e.Path)
 		room := contentLimit - uint64(len(b.content))
 		if room == 0 {
-			if err := f.command(v1.Write{Path: v1.Path(e.Path), Parts: parts}); err != nil {
-				return nil, err
-			}
-			if err := f.flush(); err != nil {
+			if err := f.begin(e, parts); err != nil {
 				return nil, err
 			}
 			parts = nil
@@ -283,6 +319,15 @@ func (f *framer) data(e *tree.Indexed, file *verified, x extent, parts []v1.Part
 		x.offset, x.length = x.offset+n, x.length-n
 	}
 	return parts, nil
+}
+
+// begin ends the frame at hand within a file.
+func (f *framer) begin(e *tree.Indexed, parts []v1.Part) error {
+	if err := f.command(v1.Write{Path: v1.Path(e.Path), Parts: parts}); err != nil {
+		return err
+	}
+	f.begun = true
+	return f.flush()
 }
 
 // source adds to the source of the frame at hand what n bytes of a file from offset are

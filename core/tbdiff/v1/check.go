@@ -110,6 +110,9 @@ func checkCommand(f *Frame, c Command) error {
 			return err
 		}
 	}
+	if err := f.checkBefore(BeforeOf(c)); err != nil {
+		return err
+	}
 	switch c := c.(type) {
 	case Directory:
 		return c.Metadata.check()
@@ -129,7 +132,7 @@ func checkCommand(f *Frame, c Command) error {
 	case Link:
 		return checkOther(c.Subject(), c.To)
 	case Move:
-		return checkOther(c.Subject(), c.From)
+		return cmp.Or(checkOther(c.Subject(), c.From), f.checkBefore(c.Moved))
 	case Meta:
 		return c.check()
 	case Delete:
@@ -154,6 +157,13 @@ func checkOther(path, other string) error {
 		return malformed("both paths are the same")
 	}
 	return cmp.Or(checkBelow(other), CheckPath(other))
+}
+
+func (f *Frame) checkBefore(b Before) error {
+	if b < 0 || int(b) > len(f.Files) {
+		return malformed("it expects file %d, and the frame lists %d", b-1, len(f.Files))
+	}
+	return nil
 }
 
 func (m *Metadata) check() error {

@@ -69,13 +69,25 @@ type Directory struct {
 // Write is the beginning of a plain file of which there is more in a later frame.
 type Write struct {
 	Path
-	Parts []Part
+	Before // of the first Write of a file; a later one has none
+	Parts  []Part
 }
+
+// Before is what a command expects at the path where it puts something: 1 and the number
+// of a file of the frame's list, or 0 for what nobody expects anything of.
+type Before int
+
+// File gives the number in the frame's list, and whether there is one.
+func (b Before) File() (int, bool) { return int(b) - 1, b > 0 }
+
+// Expect gives the Before of a file of the frame's list.
+func Expect(file int) Before { return Before(file + 1) }
 
 // PlainFile is a plain file, or the end of one that Writes began.
 type PlainFile struct {
 	Path
 	Metadata
+	Before        // where no Write came before
 	Size   uint64 // of the whole file
 	Digest Digest // of its whole content
 	Parts  []Part
@@ -85,6 +97,7 @@ type PlainFile struct {
 type Symlink struct {
 	Path
 	Metadata
+	Before
 	Target string
 }
 
@@ -92,6 +105,7 @@ type Symlink struct {
 type Device struct {
 	Path
 	Metadata
+	Before
 	Block        bool // else a character device
 	Major, Minor uint32
 }
@@ -100,18 +114,22 @@ type Device struct {
 type FIFO struct {
 	Path
 	Metadata
+	Before
 }
 
 // Link gives what is at To a further name.
 type Link struct {
 	Path
+	Before
 	To string
 }
 
 // Move gives what is at From this name instead of its own.
 type Move struct {
 	Path
-	From string
+	Before
+	Moved Before // what is at From
+	From  string
 }
 
 // Mask names fields of Metadata.
@@ -204,3 +222,13 @@ func partsOf(c Command) []Part {
 	}
 	return nil
 }
+
+// BeforeOf gives what a command expects where it puts something.
+func BeforeOf(c Command) Before {
+	if c, ok := c.(interface{ before() Before }); ok {
+		return c.before()
+	}
+	return 0
+}
+
+func (b Before) before() Before { return b }

@@ -78,19 +78,19 @@ func (s *section) command() Command {
 	case OpDirectory:
 		return Directory{path, s.metadata(maskAll)}
 	case OpWrite:
-		return Write{path, s.parts()}
+		return Write{path, s.before(), s.parts()}
 	case OpFile:
-		return PlainFile{Path: path, Metadata: s.metadata(maskAll), Size: s.most(math.MaxInt64, "the size of a file"), Digest: s.digest(), Parts: s.parts()}
+		return PlainFile{Path: path, Metadata: s.metadata(maskAll), Before: s.before(), Size: s.most(math.MaxInt64, "the size of a file"), Digest: s.digest(), Parts: s.parts()}
 	case OpSymlink:
-		return Symlink{path, s.metadata(maskAll), s.string(MaxPath, "a link's target")}
+		return Symlink{path, s.metadata(maskAll), s.before(), s.string(MaxPath, "a link's target")}
 	case OpCharacter, OpBlock:
-		return Device{Path: path, Metadata: s.metadata(maskAll), Block: op == OpBlock, Major: s.uint32("a device number"), Minor: s.uint32("a device number")}
+		return Device{Path: path, Metadata: s.metadata(maskAll), Before: s.before(), Block: op == OpBlock, Major: s.uint32("a device number"), Minor: s.uint32("a device number")}
 	case OpFIFO:
-		return FIFO{path, s.metadata(maskAll)}
+		return FIFO{path, s.metadata(maskAll), s.before()}
 	case OpLink:
-		return Link{path, s.string(MaxPath, "a path")}
+		return Link{path, s.before(), s.string(MaxPath, "a path")}
 	case OpMove:
-		return Move{path, s.string(MaxPath, "a path")}
+		return Move{path, s.before(), s.before(), s.string(MaxPath, "a path")}
 	case OpMeta:
 		mask := Mask(s.byte())
 		return Meta{path, mask, s.metadata(mask)}
@@ -99,6 +99,10 @@ func (s *section) command() Command {
 	}
 	s.fail("there is no command %d", op)
 	return Delete{path}
+}
+
+func (s *section) before() Before {
+	return Before(s.most(uint64(len(s.frame.Files)), "the number of a file"))
 }
 
 func (s *section) uint32(what string) uint32 { return uint32(s.most(math.MaxUint32, what)) }

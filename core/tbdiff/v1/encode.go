@@ -45,27 +45,29 @@ func appendFields(b []byte, c Command, ends map[int]uint64) []byte {
 	case Directory:
 		return appendMetadata(b, &c.Metadata, maskAll)
 	case Write:
-		return appendParts(b, c.Parts, ends)
+		return appendParts(appendBefore(b, c.Before), c.Parts, ends)
 	case PlainFile:
-		b = appendMetadata(b, &c.Metadata, maskAll)
+		b = appendBefore(appendMetadata(b, &c.Metadata, maskAll), c.Before)
 		b = append(binary.AppendUvarint(b, c.Size), c.Digest[:]...)
 		return appendParts(b, c.Parts, ends)
 	case Symlink:
-		return appendString(appendMetadata(b, &c.Metadata, maskAll), c.Target)
+		return appendString(appendBefore(appendMetadata(b, &c.Metadata, maskAll), c.Before), c.Target)
 	case Device:
-		b = appendMetadata(b, &c.Metadata, maskAll)
+		b = appendBefore(appendMetadata(b, &c.Metadata, maskAll), c.Before)
 		return binary.AppendUvarint(binary.AppendUvarint(b, uint64(c.Major)), uint64(c.Minor))
 	case FIFO:
-		return appendMetadata(b, &c.Metadata, maskAll)
+		return appendBefore(appendMetadata(b, &c.Metadata, maskAll), c.Before)
 	case Link:
-		return appendString(b, c.To)
+		return appendString(appendBefore(b, c.Before), c.To)
 	case Move:
-		return appendString(b, c.From)
+		return appendString(appendBefore(appendBefore(b, c.Before), c.Moved), c.From)
 	case Meta:
 		return appendMetadata(append(b, byte(c.Mask)), &c.Metadata, c.Mask)
 	}
 	return b // Delete has none
 }
+
+func appendBefore(b []byte, before Before) []byte { return binary.AppendUvarint(b, uint64(before)) }
 
 func appendMetadata(b []byte, m *Metadata, mask Mask) []byte {
 	if mask&MaskMode != 0 {

@@ -157,6 +157,9 @@ func (r *Reader) follow(c Command) error {
 	if r.file != "" && (c.Subject() != r.file || c.Op() != OpWrite && c.Op() != OpFile) {
 		return malformed("the file %q was begun and is not ended", r.file)
 	}
+	if r.file != "" && BeforeOf(c) > 0 {
+		return malformed("it expects something where the file was begun already")
+	}
 	for _, p := range partsOf(c) {
 		r.size += min(p.Length, 1<<63-1)
 		if r.size >= 1<<63 {

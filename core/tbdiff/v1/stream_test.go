@@ -46,7 +46,7 @@ func everything() []v1.Frame {
 			Ranges: []v1.Range{{File: 0, Offset: 1 << 39, Length: 10}, {File: 1, Length: 70}, {File: 0, Offset: 3, Length: 7}},
 			Commands: []v1.Command{
 				v1.Directory{Path: "lib", Metadata: labelled},
-				v1.PlainFile{Path: "lib/a.so.2", Metadata: labelled, Size: 1<<40 + 5, Digest: v1.Digest{3}, Parts: []v1.Part{
+				v1.PlainFile{Path: "lib/a.so.2", Metadata: labelled, Before: v1.Expect(0), Size: 1<<40 + 5, Digest: v1.Digest{3}, Parts: []v1.Part{
 					{Kind: v1.Data, Length: 5},
 					{Kind: v1.Copy, Length: 1 << 39, File: 0, Offset: 1 << 39},
 					{Kind: v1.Hole, Length: 1 << 39},
@@ -54,9 +54,9 @@ func everything() []v1.Frame {
 				v1.Symlink{Path: "lib/\xff\\", Metadata: link, Target: "../x"},
 				v1.Device{Path: "lib/c", Metadata: meta, Major: 1 << 31, Minor: 4294967295},
 				v1.Device{Path: "lib/d", Metadata: meta, Block: true, Major: 8, Minor: 1},
-				v1.FIFO{Path: "lib/e", Metadata: meta},
+				v1.FIFO{Path: "lib/e", Metadata: meta, Before: v1.Expect(1)},
 				v1.Link{Path: "lib/f", To: "lib/a.so.2"},
-				v1.Move{Path: "lib/g", From: "lib/b"},
+				v1.Move{Path: "lib/g", Before: v1.Expect(0), Moved: v1.Expect(1), From: "lib/b"},
 				v1.Write{Path: "lib/h", Parts: []v1.Part{{Kind: v1.Data, Length: 2}, {Kind: v1.Copy, Length: 1, File: 1, Offset: 69}}},
 			},
 			Content: v1.Content{Size: 7, Stored: []byte("content")},
@@ -213,6 +213,7 @@ func TestRefused(t *testing.T) {
 		"more than the file":      {one(v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Kind: v1.Hole, Length: 2}}}), "2 bytes"},
 		"content left":            {v1.Frame{Commands: []v1.Command{file}, Content: v1.Content{Size: 1, Stored: []byte("x")}}, "it has 1"},
 		"content missing":         {one(v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Length: 1}}}), "use 1"},
+		"expects no file":         {one(v1.PlainFile{Path: "a", Before: 1}), "lists 0"},
 		"copy from no file":       {one(v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Kind: v1.Copy, Length: 1}}}), "lists 0"},
 		"range behind the end":    {reading([]v1.File{{Path: "a", Size: 4}}, []v1.Range{{Offset: 3, Length: 2}}), "no range"},
 		"range that overflows":    {reading([]v1.File{{Path: "a", Size: 4}}, []v1.Range{{Offset: 3, Length: 1<<64 - 1}}), "no range"},
@@ -246,13 +247,14 @@ func TestRefusedInARow(t *testing.T) {
 		"too few parts":      {[]v1.Command{v1.PlainFile{Path: "a", Size: 2}}, nil, "parts have 0"},
 		"too many parts":     {[]v1.Command{begun, begun, ended}, nil, "parts have 3"},
 		"larger than can be": {[]v1.Command{long, long, long}, nil, "that large"},
+		"expects too late":   {[]v1.Command{begun, v1.PlainFile{Path: "a", Before: 1, Size: 1}}, nil, "begun already"},
 		"more than it says":  {[]v1.Command{begun, ended}, func(t *v1.Totals) { t.Commands-- }, "more than the header"},
 		"less than it says":  {[]v1.Command{begun, ended}, func(t *v1.Totals) { t.Written++ }, "less than the header"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var frames []v1.Frame
 			for _, command := range c.commands {
-				frames = append(frames, v1.Frame{Commands: []v1.Command{command}})
+				frames = append(frames, v1.Frame{Files: []v1.File{{Path: "a"}}, Commands: []v1.Command{command}})
 			}
 			header := headerOf(frames)
 			if c.totals != nil {
