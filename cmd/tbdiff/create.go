@@ -70,7 +70,7 @@ func (c *creation) run(ctx context.Context, s streams) error {
 
 // createFrames writes a stream of version 1.
 func (c *creation) createFrames(ctx context.Context, s streams) error {
-	level, ok := map[string]frames.Level{levelFast: frames.Fast, levelDefault: frames.Default}[c.level]
+	level, ok := levels[c.level]
 	if !ok {
 		return usage("cannot make a stream at the level %q: it is fast or default", c.level)
 	}
@@ -85,10 +85,18 @@ func (c *creation) createFrames(ctx context.Context, s streams) error {
 	if err := c.end(o, err); err != nil {
 		return err
 	}
-	for _, path := range stats.Sockets {
+	noteSockets(s, stats.Sockets)
+	return nil
+}
+
+// levels are the values of --level.
+var levels = map[string]frames.Level{levelFast: frames.Fast, levelDefault: frames.Default}
+
+// noteSockets says what was left out.
+func noteSockets(s streams, paths []string) {
+	for _, path := range paths {
 		fmt.Fprintf(s.err, "The socket %q is left out.\n", path)
 	}
-	return nil
 }
 
 // spool gives the directory for what is put aside meanwhile: that of the output, which has

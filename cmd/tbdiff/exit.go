@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/delta"
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
@@ -72,7 +73,7 @@ func statusOf(err error) int {
 // refusesStream reports whether it is the stream's fault, or that the tree is not
 // the one that the stream is for.
 func refusesStream(err error) bool {
-	for _, e := range []error{tbdiff.ErrMalformed, tbdiff.ErrTruncated, tbdiff.ErrUnsafe, rootfs.ErrOriginMismatch} {
+	for _, e := range []error{tbdiff.ErrMalformed, tbdiff.ErrTruncated, tbdiff.ErrUnsafe, rootfs.ErrOriginMismatch, bundle.ErrMalformed, bundle.ErrUntrusted} {
 		if errors.Is(err, e) {
 			return true
 		}

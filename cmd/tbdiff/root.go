@@ -37,7 +37,8 @@ func execute(ctx context.Context, s streams, args []string) int {
 	})
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	root.AddCommand(createCommand(s), applyCommand(s), inspectCommand(s), digestCommand(s), compareCommand(s))
+	root.AddCommand(createCommand(s), applyCommand(s), inspectCommand(s), digestCommand(s), compareCommand(s),
+		bundleCommand(s), keysCommand(s))
 	root.SetArgs(args)
 	return report(s, root.ExecuteContext(ctx))
 }

@@ -1,18 +1,19 @@
 package update
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"strings"
 	"time"
 
 	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/core/osrelease"
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/source"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
@@ -276,29 +277,10 @@ func (s *session) finishApply(ctx context.Context) error {
 	return s.finish(ctx, generation.ResultDone, "")
 }
 
-// versionOf gives the version that a tree states in its os-release (os-release(5)):
-// IMAGE_VERSION, else VERSION_ID, else unknownVersion.
+// versionOf gives the version that a tree states, or unknownVersion.
 func versionOf(path string) (string, error) {
-	for _, name := range []string{"etc/os-release", "usr/lib/os-release"} {
-		content, err := readInTree(path, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("cannot read the version of the new tree: %w", err)
-		}
-		values := map[string]string{}
-		for line := range strings.Lines(string(content)) {
-			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			values[name] = strings.Trim(value, `"'`)
-		}
-		for _, name := range []string{"IMAGE_VERSION", "VERSION_ID"} {
-			if values[name] != "" {
-				return values[name], nil
-			}
-		}
-	}
-	return unknownVersion, nil
+	version, err := osrelease.Version(path)
+	return cmp.Or(version, unknownVersion), err
 }
 
 // drain reads a stream to its end and forgets it.

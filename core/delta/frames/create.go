@@ -26,10 +26,11 @@ type Options struct {
 
 // Stats counts what Create did.
 type Stats struct {
-	Header  v1.Header
-	Frames  int
-	Bytes   int64    // of the stream
-	Sockets []string // paths of sockets in the target, which were left out
+	Header   v1.Header
+	Frames   int
+	Bytes    int64    // of the stream
+	TreeSize int64    // of the plain files of the target together, in bytes
+	Sockets  []string // paths of sockets in the target, which were left out
 }
 
 // Create writes to w the stream of version 1 that turns the tree origin into the tree
@@ -64,7 +65,7 @@ func Create(ctx context.Context, w io.Writer, origin, target string, o Options) 
 		f.emit = emit
 		return f.run(p.plan())
 	})
-	stats.Sockets = p.sockets
+	stats.Sockets, stats.TreeSize = p.sockets, sizeOf(is)
 	if err != nil {
 		return stats, err
 	}
@@ -105,4 +106,15 @@ func assemble(w io.Writer, stats *Stats, frames *os.File) error {
 	stats.Bytes = int64(len(head)+len(end)) + n
 	_, err = w.Write(end)
 	return err
+}
+
+// sizeOf gives the bytes of the plain files of a tree, those with several names once.
+func sizeOf(x *tree.Index) int64 {
+	var sum int64
+	for i := range x.Entries {
+		if e := &x.Entries[i]; e.First == "" {
+			sum += int64(e.Size)
+		}
+	}
+	return sum
 }

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trebuchet-update/tbupdate/core/bundle"
+	"github.com/trebuchet-update/tbupdate/core/delta/frames"
+	"github.com/trebuchet-update/tbupdate/core/osrelease"
+	"github.com/trebuchet-update/tbupdate/sdk/kernelset"
+)
+
+func bundleCommand(s streams) *cobra.Command {
+	command := &cobra.Command{
+		Use:   "bundle",
+		Short: "Make, sign and check what is delivered",
+		Long: `Make, sign and check bundles: what is delivered to machines. A bundle holds a signed
+manifest and streams of version 1, all of which make the same tree: from the trees
+that machines may have, and from nothing.
+
+The format is a draft still, and may change.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return usage("say what to do; see tbdiff bundle --help") },
+	}
+	command.AddCommand(bundleCreateCommand(s), bundleInspectCommand(s), bundleVerifyCommand(s), bundleSignCommand(s))
+	return command
+}
+
+// packaging is a bundle that is to be made.
+type packaging struct {
+	manifest   bundle.Manifest
+	from       []string
+	to, out    string
+	keys       []string
+	notes      string // file
+	level      string
+	deltasOnly bool
+}
+
+func bundleCreateCommand(s streams) *cobra.Command {
+	p := packaging{}
+	command := &cobra.Command{
+		Use:   "create --product NAME --version VERSION [--from ORIGIN]... --to TARGET [--key FILE]... -o FILE",
+		Short: "Make a bundle of trees",
+		Long: `Make a bundle that takes a machine to the tree TARGET: from each ORIGIN with a delta, and
+from any other with all of it.
+
+Without --key the bundle is not signed: see tbdiff bundle sign.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.run(cmd.Context(), s) },
+	}
+	flags := command.Flags()
+	flags.StringVar(&p.manifest.Product, "product", "", "what it is for; compared with the machine's system.product")
+	flags.StringVar(&p.manifest.Version, "version", "", "version of the system")
+	flags.StringArrayVar(&p.manifest.Hardware, "hardware", nil, "a revision that it is for; all if there is none")
+	flags.StringVar(&p.manifest.MinimumUpdater, "minimum-updater", "", "oldest version of tbupdate that can install it")
+	flags.StringToStringVar(&p.manifest.Attributes, "set", nil, "KEY=VALUE in the manifest, for whoever reads it")
+	flags.StringVar(&p.notes, "notes", "", "file with notes for people")
+	flags.StringArrayVar(&p.from, "from", nil, "tree that machines may have")
+	flags.StringVar(&p.to, "to", "", "tree that they are to have")
+	flags.BoolVar(&p.deltasOnly, "deltas-only", false, "leave out the stream from nothing")
+	flags.StringArrayVar(&p.keys, "key", nil, "private key that signs it")
+	flags.StringVar(&p.level, "level", levelDefault, "how much work to put into making it small: fast or default")
+	flags.StringVarP(&p.out, "output", "o", "", "file that the bundle goes to")
+	return command
+}
+
+func (p *packaging) check() error {
+	switch {
+	case p.manifest.Product == "":
+		return usage("say with --product what it is for")
+	case p.manifest.Version == "":
+		return usage("say with --version which version it is")
+	case p.to == "":
+		return usage("say with --to which tree it makes")
+	case p.out == "":
+		return usage("say with -o where the bundle goes")
+	case p.deltasOnly && len(p.from) == 0:
+		return usage("--deltas-only needs --from: there would be nothing in the bundle")
+	}
+	for _, dir := range append([]string{p.to}, p.from...) {
+		if isInside(p.out, dir) {
+			return usage("cannot write the bundle to %q: it is inside the tree %q that it is made from", p.out, dir)
+		}
+	}
+	return nil
+}
+
+func (p *packaging) run(ctx context.Context, s streams) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	doing := func(err error) error { return fmt.Errorf("cannot make the bundle %q: %w", p.out, sentence(err)) }
+	level, ok := levels[p.level]
+	if !ok {
+		return usage("cannot make a bundle at the level %q: it is fast or default", p.level)
+	}
+	signers, err := readPrivateKeys(p.keys)
+	if err == nil {
+		err = p.describe(ctx)
+	}
+	if err != nil {
+		return fail(doing(err), unwritten)
+	}
+	payloads, err := p.payloads(ctx, s, level)
+	defer closeAll(payloads)
+	if err != nil {
+		return fail(doing(err), unwritten)
+	}
+	o, err := openOutput(p.out, s.out)
+	if err != nil {
+		return fail(doing(err), unwritten)
+	}
+	var sources []io.ReadSeeker
+	for _, file := range payloads {
+		sources = append(sources, file)
+	}
+	if err = bundle.Write(ctx, o, &p.manifest, sources, signers...); err == nil {
+		err = o.publish()
+	} else {
+		err = errors.Join(err, o.discard())
+	}
+	if err != nil {
+		return fail(doing(err), unwritten)
+	}
+	if len(signers) == 0 {
+		fmt.Fprintln(s.err, "The bundle is not signed, so no machine accepts it: see tbdiff bundle sign.")
+	}
+	return nil
+}
+
+// describe fills in what the tree itself tells.
+func (p *packaging) describe(context.Context) error {
+	if p.notes != "" {
+		notes, err := os.ReadFile(p.notes)
+		if err != nil {
+			return fmt.Errorf("cannot read the notes: %w", err)
+		}
+		p.manifest.Notes = string(notes)
+	}
+	root, err := kernelset.OpenRoot(p.to)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	set, err := kernelset.Find(root, kernelset.DefaultKernels())
+	if errors.Is(err, kernelset.ErrNoKernel) {
+		return nil // a tree that is booted by a kernel from elsewhere
+	}
+	if err != nil {
+		return err
+	}
+	p.manifest.Kernel = set.Version
+	for _, file := range set.Files {
+		p.manifest.BootSize += int64(file.Size)
+	}
+	return nil
+}
+
+// payloads makes the streams, each in a file that has no name.
+func (p *packaging) payloads(ctx context.Context, s streams, level frames.Level) (files []*os.File, err error) {
+	from := p.from
+	if !p.deltasOnly {
+		from = append(from, "")
+	}
+	for _, origin := range from {
+		file, err := unnamed(filepath.Dir(p.out))
+		if err != nil {
+			return files, err
+		}
+		files = append(files, file)
+		stats, err := frames.Create(ctx, file, origin, p.to, frames.Options{Level: level, Spool: filepath.Dir(p.out)})
+		if err != nil {
+			return files, err
+		}
+		payload := bundle.Payload{Written: int64(stats.Header.Totals.Written)}
+		if stats.Header.Origin != nil {
+			digest := bundle.Digest(*stats.Header.Origin)
+			payload.From, payload.FromVersion = &digest, versionIn(origin)
+		}
+		p.manifest.Payloads = append(p.manifest.Payloads, payload)
+		p.manifest.Tree, p.manifest.TreeSize = bundle.Digest(stats.Header.Target), stats.TreeSize
+		if len(files) == 1 {
+			noteSockets(s, stats.Sockets)
+		}
+	}
+	return files, nil
+}
+
+// versionIn gives the version that a tree states, "" for none.
+func versionIn(dir string) string {
+	version, _ := osrelease.Version(dir) // it is for people only
+	return version
+}
+
+// unnamed makes a file that goes with its handle.
+func unnamed(directory string) (*os.File, error) {
+	file, err := os.CreateTemp(directory, ".tbdiff-payload-*")
+	if err != nil {
+		return nil, fmt.Errorf("cannot put a stream aside: %w", err)
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("cannot put a stream aside: %w", err)
+	}
+	return file, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, file := range files {
+		file.Close()
+	}
+}
+
+func bundleVerifyCommand(s streams) *cobra.Command {
+	var directory string
+	threshold := 1
+	command := &cobra.Command{
+		Use:   "verify FILE --keys DIR [--threshold N]",
+		Short: "Check that a bundle is whole, and signed by keys of a directory",
+		Long: `Check as a machine does that the bundle FILE is signed by as many of the public keys in DIR
+(*.pub) as --threshold says, and that every byte of it is what was signed.`,
+		Args: exactly("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if directory == "" {
+				return usage("say with --keys where the public keys are")
+			}
+			signers, err := verifyBundle(cmd.Context(), s, args[0], directory, threshold)
+			if err != nil {
+				return fail(fmt.Errorf("cannot verify %q: %w", args[0], sentence(err)), "")
+			}
+			_, err = fmt.Fprintf(s.out, "signed by %s\n", strings.Join(signers, ", "))
+			return failOutput(err)
+		},
+	}
+	command.Flags().StringVar(&directory, "keys", "", "directory with public keys, *.pub")
+	command.Flags().IntVar(&threshold, "threshold", 1, "how many of them must have signed")
+	return command
+}
+
+func verifyBundle(ctx context.Context, s streams, name, directory string, threshold int) ([]string, error) {
+	keys, err := bundle.ReadKeys(directory)
+	if err != nil {
+		return nil, err
+	}
+	file, err := openStream(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	r, err := bundle.NewReader(ctx, file, bundle.Trust{Keys: keys, Threshold: threshold, Now: time.Now()})
+	if err != nil {
+		return nil, err
+	}
+	return r.Signers, r.Verify()
+}
