@@ -37,16 +37,31 @@ func (p *program) initCommand() *cobra.Command {
 	return command
 }
 
+// Values of --verify.
+const (
+	verifyRecorded = "recorded"
+	verifyFull     = "full"
+)
+
 func (p *program) applyCommand() *cobra.Command {
 	var options update.ApplyOptions
 	var noReboot bool
+	var verify string
 	command := &cobra.Command{
 		Use:   "apply SOURCE",
 		Short: "Install an update beside the running system and try it at the next boot",
-		Long: `SOURCE is a file, - for standard input, or an http(s) address. A bare tbdiff
-stream, which nobody has signed, needs --allow-unsigned.`,
+		Long: `SOURCE is a file, - for standard input, or an http(s) address: a bundle, signed by keys that
+this machine trusts ([trust] of the configuration). A bare tbdiff stream, which nobody has
+signed, needs --allow-unsigned.`,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, arguments []string) error {
+			switch verify {
+			case verifyRecorded:
+			case verifyFull:
+				options.VerifyFull = true
+			default:
+				return usageError{fmt.Errorf("--verify is %q; it is %s or %s", verify, verifyRecorded, verifyFull)}
+			}
 			return p.withMachine(c.Context(), func(ctx context.Context, m *update.Machine, settings *config.Config) error {
 				payload, err := source.Open(ctx, arguments[0], p.stdin)
 				if err != nil {
@@ -71,6 +86,9 @@ stream, which nobody has signed, needs --allow-unsigned.`,
 	command.Flags().BoolVar(&options.DryRun, "dry-run", false, "check the machine and the whole payload, and change nothing")
 	command.Flags().BoolVar(&options.AllowUnsigned, "allow-unsigned", false, "accept a bare tbdiff stream")
 	command.Flags().BoolVar(&options.Force, "force", false, "install what is known to have failed on this machine")
+	command.Flags().BoolVar(&options.AllowDowngrade, "allow-downgrade", false, "install a bundle that is older than what was confirmed")
+	command.Flags().BoolVar(&options.Full, "full", false, "take all of the new tree from the bundle, and not the delta")
+	command.Flags().StringVar(&verify, "verify", verifyRecorded, "`HOW` to know that the current tree is what a delta starts from: by what was recorded when it was sealed, or full, by reading all of it")
 	command.Flags().StringVar(&options.Version, "version", "", "`VERSION` that a bare stream leads to (default: from the new os-release)")
 	command.Flags().StringVar(&options.Origin, "origin", "", "`DIGEST` that the current tree must have for a bare stream")
 	command.Flags().StringVar(&options.Result, "result", "", "`DIGEST` that the new tree must have")

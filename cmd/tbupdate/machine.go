@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/config"
 	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/pluginhost"
@@ -116,8 +117,14 @@ func (p *program) describeMachine(settings *config.Config) (*update.Machine, err
 	if err != nil {
 		return nil, err
 	}
+	keys, err := bundle.ReadKeys(settings.Trust.Keys)
+	if err != nil {
+		return nil, usageError{err}
+	}
 	machine := &update.Machine{
 		CommandLine: commandLine,
+		System:      update.System(settings.System),
+		Trust:       bundle.Trust{Keys: keys, Threshold: settings.Trust.Threshold, Now: p.now()},
 		Reporter:    p.newReporter(),
 		Now:         p.now,
 		Policy: update.Policy{

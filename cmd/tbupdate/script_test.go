@@ -23,6 +23,8 @@ import (
 //
 //	system DIR VERSION KERNEL   write a small root filesystem
 //	delta FILE OLD NEW          write a tbdiff stream
+//	keys NAME                   write NAME.key and NAME.pub
+//	bundle FILE KEY VERSION NEW [OLD…]   write a bundle for the product gateway, hardware a, with deltas from OLD
 //	machine DIR [fs=SIZE] [boot=SIZE]   make disks, install DIR, write config.toml and cmdline
 //	power-on                    start as GRUB would: uses up a trial, writes cmdline
 //	layout                      print the subvolumes
@@ -64,6 +66,14 @@ func runScript(t *testing.T, file, plugins string) {
 			"system": func(ts *testscript.TestScript, _ bool, a []string) { makeSystem(t, ts.MkAbs(a[0]), a[1], a[2]) },
 			"delta": func(ts *testscript.TestScript, _ bool, a []string) {
 				ts.Check(writeDelta(ts.MkAbs(a[0]), ts.MkAbs(a[1]), ts.MkAbs(a[2])))
+			},
+			"keys": func(ts *testscript.TestScript, _ bool, a []string) { ts.Check(writeKeys(ts.MkAbs(a[0]))) },
+			"bundle": func(ts *testscript.TestScript, _ bool, a []string) {
+				var trees []string
+				for _, dir := range a[3:] {
+					trees = append(trees, ts.MkAbs(dir))
+				}
+				ts.Check(writeBundle(ts.MkAbs(a[0]), ts.MkAbs(a[1]), a[2], trees[0], trees[1:]))
 			},
 			"machine":  func(ts *testscript.TestScript, _ bool, a []string) { machine.set(ts, a) },
 			"power-on": func(*testscript.TestScript, bool, []string) { machine.powerOn() },

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,8 +23,9 @@ type Skipper interface {
 
 // Reader reads a bundle from its beginning to its end.
 type Reader struct {
-	// Manifest is what was signed.
+	// Manifest is what was signed, and ID the digest of its bytes.
 	Manifest *Manifest
+	ID       Digest
 	// Signers are the names of the trusted keys that signed it.
 	Signers []string
 
@@ -71,7 +73,7 @@ func newReader(source io.Reader, text []byte, signers []string) (*Reader, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{Manifest: manifest, Signers: signers, source: source}
+	r := &Reader{Manifest: manifest, ID: sha256.Sum256(text), Signers: signers, source: source}
 	for i := range manifest.Payloads {
 		index, err := readIndex(source, &manifest.Payloads[i])
 		if err != nil {

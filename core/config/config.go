@@ -115,7 +115,10 @@ const (
 
 // Trust says whose bundles are accepted.
 type Trust struct {
+	// Keys is the directory with the public keys, *.pub.
 	Keys string `toml:"keys"`
+	// Threshold is how many of them have to have signed a bundle.
+	Threshold int `toml:"threshold"`
 }
 
 // Server names the fleet server.
@@ -169,7 +172,7 @@ func Default() *Config {
 			Watchdog: WatchdogAuto, WatchdogTimeout: Duration(time.Minute),
 		},
 		Health: Health{Timeout: Duration(time.Minute), Evidence: 1 << 20},
-		Trust:  Trust{Keys: "/etc/tbupdate/keys.d"},
+		Trust:  Trust{Keys: "/etc/tbupdate/keys.d", Threshold: 1},
 		Server: Server{Tenant: "default"},
 		path:   "(no configuration file)",
 	}
@@ -252,6 +255,9 @@ func (c *Config) checkValues() error {
 		return c.at("update.watchdog", fmt.Sprintf("watchdog is %q; allowed are %q, %q and the path of a device", u.Watchdog, WatchdogAuto, WatchdogOff))
 	case time.Duration(u.WatchdogTimeout) < 2*time.Second:
 		return c.at("update.watchdog_timeout", "watchdog_timeout must be a duration of two seconds or more, such as \"60s\"")
+	}
+	if c.Trust.Threshold < 1 {
+		return c.at("trust.threshold", fmt.Sprintf("threshold is %d; 1 or more are allowed, or any bundle would be accepted", c.Trust.Threshold))
 	}
 	return c.checkHealth()
 }

@@ -47,10 +47,16 @@ type Generation struct {
 
 	// Tree is the digest of its pristine tree ("sha256:…").
 	Tree string `json:"tree"`
+	// Exact is the exact digest of the same tree, with nanoseconds, hard links and the
+	// top's metadata: what bundles speak of. "" in journals of earlier versions.
+	Exact string `json:"exact,omitempty"`
 	// Kernel is the release of its kernel set, as uname -r says it.
 	Kernel string `json:"kernel"`
-	// Payload is the digest of what it was made from ("sha256:…"); "" for init.
+	// Payload is the digest of what it was made from ("sha256:…"): of a bundle's
+	// manifest, or of a bare stream; "" for init.
 	Payload string `json:"payload,omitempty"`
+	// Signed is true when it was made from a bundle.
+	Signed bool `json:"signed,omitempty"`
 	// Source is what it was made from, for people: a file name, an address, or
 	// "init".
 	Source string `json:"source"`
@@ -206,6 +212,9 @@ type Journal struct {
 	// Default is the generation that the boot loader starts when nothing else was
 	// asked for: the last one confirmed or rolled back to.
 	Default ID `json:"default"`
+	// Floor is the highest version from a bundle that was confirmed; "" for none. Older
+	// ones are not installed unless that is asked for.
+	Floor string `json:"floor,omitempty"`
 	// Trial is the trial that is not yet judged, nil for none.
 	Trial *TrialRun `json:"trial,omitempty"`
 	// Operation is what was in flight, nil for nothing.

@@ -103,6 +103,14 @@ func (t *Tree) Clear(ctx context.Context, directory string) error {
 	return nil
 }
 
+// Empty deletes everything in the tree.
+func (t *Tree) Empty(ctx context.Context) error {
+	if err := t.clear(ctx, t.top, ""); err != nil {
+		return fmt.Errorf("cannot empty tree %q: %w", t.path, err)
+	}
+	return nil
+}
+
 // clear deletes everything in the open directory but keep.
 func (t *Tree) clear(ctx context.Context, dir int, keep string) error {
 	names, err := listDirectory(dir)

@@ -24,8 +24,8 @@ type Indexed struct {
 	First string
 }
 
-// ReadIndex reads the whole tree whose top is the directory path. The contents of hard
-// links are read once. Errors are those of Walk.
+// ReadIndex reads the whole tree whose top is the directory path. Errors are those of
+// Walk.
 func ReadIndex(ctx context.Context, path string) (*Index, error) {
 	top, err := Open(path)
 	if err != nil {
@@ -56,6 +56,20 @@ func ReadIndex(ctx context.Context, path string) (*Index, error) {
 		return nil, err
 	}
 	return index, nil
+}
+
+// ClassicDigest gives what the function Digest gives for the same tree.
+func (x *Index) ClassicDigest() string {
+	sum := sha256.New()
+	sum.Write([]byte(digestHeader))
+	var record []byte
+	for i := range x.Entries {
+		if e := &x.Entries[i]; e.Kind() != KindSocket {
+			record = appendRecord(record[:0], &e.Entry, e.Content)
+			sum.Write(record)
+		}
+	}
+	return formatDigest(sum)
 }
 
 // exactHeader begins what Index.Digest hashes.

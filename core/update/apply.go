@@ -3,18 +3,16 @@ package update
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"strings"
 	"time"
 
+	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/core/osrelease"
-	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/source"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
 	"github.com/trebuchet-update/tbupdate/core/tree"
@@ -31,6 +29,13 @@ type ApplyOptions struct {
 	DryRun bool
 	// Version names the new version; "" takes it from the new tree's os-release.
 	Version string
+	// AllowDowngrade installs a bundle that is older than what was confirmed.
+	AllowDowngrade bool
+	// VerifyFull reads the whole current tree, instead of believing that nobody could
+	// write to it.
+	VerifyFull bool
+	// Full takes the payload that makes the whole tree, also where there is a delta.
+	Full bool
 	// Origin is the digest that the current tree must have, Result the one that
 	// the new tree must have; "" asks for nothing.
 	Origin, Result string
@@ -54,66 +59,70 @@ func (m *Machine) Apply(ctx context.Context, payload *source.Source, options App
 		return nil, explain(err, nothingChanged)
 	}
 	defer s.end()
-	if !options.AllowUnsigned {
-		return nil, &Error{Class: Refused, State: nothingChanged,
-			Err: fmt.Errorf("cannot apply %s: it is not signed; --allow-unsigned accepts a bare tbdiff stream", payload.Name)}
+	o, err := s.prepareApply(ctx, payload, options)
+	if err == nil && options.DryRun {
+		err = o.drain()
 	}
-	if err := s.prepareApply(ctx, payload, options); err != nil {
+	if err != nil {
 		return nil, explain(fmt.Errorf("cannot apply %s: %w", payload.Name, err), nothingChanged)
 	}
-	reader := &countingReader{reader: payload, total: payload.Size, report: m.Reporter.Progress, hash: sha256.New()}
 	if options.DryRun {
-		if err := drain(tbdiff.NewReader(reader)); err != nil {
-			return nil, explain(fmt.Errorf("cannot apply %s: %w", payload.Name, err), nothingChanged)
-		}
-		return &Applied{BytesRead: reader.read, Took: m.Now().Sub(began)}, nil
+		return &Applied{BytesRead: o.read(), Took: m.Now().Sub(began)}, nil
 	}
-	g, err := s.apply(ctx, payload.Name, reader, options)
+	g, err := s.apply(ctx, payload.Name, o, options)
 	if err != nil {
 		return nil, err
 	}
-	return &Applied{Generation: g, BytesRead: reader.read, Took: m.Now().Sub(began)}, nil
+	return &Applied{Generation: g, BytesRead: o.read(), Took: m.Now().Sub(began)}, nil
 }
 
-// prepareApply removes what the configuration does not keep, and makes sure that
-// the machine is ready. Where the room does not suffice, the evidence of failed
+// prepareApply opens the payload, removes what the configuration does not keep, and makes
+// sure that the machine is ready. Where the room does not suffice, the evidence of failed
 // generations has to go before the update is refused.
-func (s *session) prepareApply(ctx context.Context, payload *source.Source, options ApplyOptions) error {
+func (s *session) prepareApply(ctx context.Context, payload *source.Source, options ApplyOptions) (*offer, error) {
 	if err := s.checkIdle(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.checkKnownAhead(ctx, payload, options); err != nil {
-		return err
+		return nil, err
+	}
+	current, err := s.checkReady(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.openOffer(ctx, payload, current, options)
+	if err != nil {
+		return nil, err
 	}
 	if options.DryRun {
-		return s.checkReady(ctx, payload, options)
+		return o, s.checkRoom(ctx, current, o)
 	}
 	if err := s.collect(ctx, keepFailed); err != nil {
-		return err
+		return nil, err
 	}
-	err := s.checkReady(ctx, payload, options)
+	err = s.checkRoom(ctx, current, o)
 	if err == nil || classify(err) != NoRoom || !s.hasFailedTrees() {
-		return err
+		return o, err
 	}
 	if err := s.collect(ctx, dropFailed); err != nil {
-		return err
+		return nil, err
 	}
-	return s.checkReady(ctx, payload, options)
+	return o, s.checkRoom(ctx, current, o)
 }
 
 // apply runs the operation, and undoes it when it fails.
-func (s *session) apply(ctx context.Context, name string, payload *countingReader, options ApplyOptions) (generation.Generation, error) {
+func (s *session) apply(ctx context.Context, name string, o *offer, options ApplyOptions) (generation.Generation, error) {
 	id := generation.NewID()
 	err := s.startOperation(generation.Operation{
 		Kind:   generation.Apply,
 		Before: s.journal.Roles,
 		After:  s.journal.Roles.After(id),
 		Generation: generation.Generation{
-			ID: id, State: generation.Staged, Version: options.Version, Source: name, InstalledAt: s.Now().UTC(),
+			ID: id, State: generation.Staged, Version: o.version(options), Source: name, Signed: o.manifest != nil, InstalledAt: s.Now().UTC(),
 		},
 	})
 	if err == nil {
-		err = s.build(ctx, payload, options)
+		err = s.build(ctx, o, options)
 	}
 	if err == nil {
 		err = s.arrange(ctx, s.journal.Operation.After)
@@ -140,7 +149,7 @@ func (s *session) apply(ctx context.Context, name string, payload *countingReade
 }
 
 // build makes the new generation: its trees and its kernel set.
-func (s *session) build(ctx context.Context, payload *countingReader, options ApplyOptions) error {
+func (s *session) build(ctx context.Context, o *offer, options ApplyOptions) error {
 	g := &s.journal.Operation.Generation
 	var work sdk.Subvolume
 	return s.take(ctx, []planned{
@@ -154,14 +163,14 @@ func (s *session) build(ctx context.Context, payload *countingReader, options Ap
 			return err
 		}},
 		{stepDeploy, func(ctx context.Context) error {
-			if err := deploy(ctx, work.Path, payload); err != nil {
+			if err := o.deploy(ctx, work.Path); err != nil {
 				return err
 			}
 			// The reader of the format made sure that nothing follows its end.
-			g.Payload = source.DigestText(payload.hash.Sum(nil))
+			g.Payload = o.digest()
 			return s.checkKnown(options, "", g.Payload, "")
 		}},
-		{stepSeal, func(ctx context.Context) error { return s.seal(ctx, work, options) }},
+		{stepSeal, func(ctx context.Context) error { return s.seal(ctx, work, o, options) }},
 		{stepName, func(ctx context.Context) error {
 			g.Pristine = work.Identity
 			return s.FS.Rename(ctx, work.Identity, g.ID.PristineName())
@@ -183,30 +192,23 @@ func (s *session) deleteName(ctx context.Context, name string) error {
 	return s.FS.Delete(ctx, have.Identity)
 }
 
-// deploy writes the payload into the tree at path.
-func deploy(ctx context.Context, path string, payload io.Reader) error {
-	target, err := rootfs.Open(path)
-	if err != nil {
-		return err
-	}
-	defer target.Close()
-	_, err = target.Deploy(ctx, tbdiff.NewReader(payload), rootfs.Options{})
-	return err
-}
-
-// seal measures the new tree and makes it read-only. The digest is taken before
+// seal measures the new tree and makes it read-only. The digests are taken before
 // the flush: what is sealed is what was measured, since nobody else knows of the
 // tree.
-func (s *session) seal(ctx context.Context, work sdk.Subvolume, options ApplyOptions) error {
+func (s *session) seal(ctx context.Context, work sdk.Subvolume, o *offer, options ApplyOptions) error {
 	g := &s.journal.Operation.Generation
-	digest, err := tree.Digest(ctx, work.Path)
+	index, err := tree.ReadIndex(ctx, work.Path)
 	if err != nil {
 		return err
 	}
-	if options.Result != "" && digest != options.Result {
-		return refusal(Refused, "the new tree has the digest %s instead of %s", digest, options.Result)
+	exact := index.Digest()
+	if o.frames != nil && o.frames.Header().Target != exact {
+		return refusal(Refused, "the new tree has the digest %s instead of %s", bundle.Digest(exact), bundle.Digest(o.frames.Header().Target))
 	}
-	g.Tree = digest
+	g.Tree, g.Exact = index.ClassicDigest(), bundle.Digest(exact).String()
+	if options.Result != "" && options.Result != g.Tree && options.Result != g.Exact {
+		return refusal(Refused, "the new tree has the digest %s instead of %s", g.Tree, options.Result)
+	}
 	if g.Version == "" {
 		if g.Version, err = versionOf(work.Path); err != nil {
 			return err
@@ -300,13 +302,11 @@ type countingReader struct {
 	read   int64
 	total  int64
 	report func(read, total int64)
-	hash   hash.Hash
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.reader.Read(p)
 	c.read += int64(n)
-	c.hash.Write(p[:n])
 	c.report(c.read, c.total)
 	return n, err
 }

@@ -267,7 +267,7 @@ func (s *session) checkNextRoom(ctx context.Context) ([]sdk.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.checkRoom(ctx, current, 0)
+	err = s.checkRoom(ctx, current, &offer{})
 	var e *Error
 	if errors.As(err, &e) && e.Class == NoRoom {
 		return []sdk.Finding{{Severity: sdk.SeverityBlocking, Subject: "room", Problem: sentence(err.Error()),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/generation"
 )
 
@@ -62,6 +63,9 @@ func (s *session) finishConfirm(ctx context.Context) error {
 	op.Generation.ConfirmedAt = s.Now().UTC()
 	s.journal.Put(op.Generation)
 	s.overrule(op.Generation)
+	if op.Generation.Signed && bundle.CompareVersions(op.Generation.Version, s.journal.Floor) > 0 {
+		s.journal.Floor = op.Generation.Version
+	}
 	s.journal.Default = op.Generation.ID
 	s.journal.Trial = nil
 	return s.finish(ctx, generation.ResultDone, "")

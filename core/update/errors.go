@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/pluginhost"
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
@@ -68,7 +69,8 @@ func classify(err error) Class {
 	case errors.Is(err, sdk.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return NoRoom
 	case errors.Is(err, tbdiff.ErrMalformed), errors.Is(err, tbdiff.ErrTruncated), errors.Is(err, tbdiff.ErrUnsafe),
-		errors.Is(err, rootfs.ErrOriginMismatch), errors.Is(err, sdk.ErrNoKernel):
+		errors.Is(err, rootfs.ErrOriginMismatch), errors.Is(err, sdk.ErrNoKernel),
+		errors.Is(err, bundle.ErrMalformed), errors.Is(err, bundle.ErrUntrusted):
 		return Refused
 	}
 	return Failed

@@ -175,7 +175,7 @@ func (s *session) takeIn(ctx context.Context, from sdk.Subvolume, options InitOp
 			return err
 		}},
 		{stepState, func(ctx context.Context) error { return s.moveState(ctx, work, options.State) }},
-		{stepSeal, func(ctx context.Context) error { return s.seal(ctx, work, ApplyOptions{Force: true}) }},
+		{stepSeal, func(ctx context.Context) error { return s.seal(ctx, work, &offer{}, ApplyOptions{Force: true}) }},
 		{stepName, func(ctx context.Context) error {
 			g.Pristine = work.Identity
 			return s.FS.Rename(ctx, work.Identity, g.ID.PristineName())

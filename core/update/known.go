@@ -25,7 +25,7 @@ func (s *session) checkKnown(options ApplyOptions, tree, payload, version string
 		}
 		what := ""
 		switch {
-		case tree != "" && g.Tree == tree:
+		case tree != "" && (g.Tree == tree || g.Exact == tree):
 			what = "this very tree"
 		case payload != "" && g.Payload == payload:
 			what = "this very update"

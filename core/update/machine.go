@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -37,6 +38,11 @@ type Machine struct {
 	FSPlugin   sdk.Description
 	BootPlugin sdk.Description
 	Policy     Policy
+	System     System
+	// Trust says whose bundles are accepted.
+	Trust bundle.Trust
+	// Updater is the version of the updater; "" is not known, and new enough.
+	Updater string
 
 	// CommandLine is the kernel command line that says what was booted.
 	CommandLine string

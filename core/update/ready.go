@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/trebuchet-update/tbupdate/core/generation"
-	"github.com/trebuchet-update/tbupdate/core/source"
 	"github.com/trebuchet-update/tbupdate/core/tree"
 	"github.com/trebuchet-update/tbupdate/sdk"
 )
@@ -15,21 +14,16 @@ import (
 const metadataReserve = 16 << 20
 
 // checkReady refuses an update, before anything is changed, for which the machine
-// is not ready.
-func (s *session) checkReady(ctx context.Context, payload *source.Source, options ApplyOptions) error {
+// is not ready. It gives the current tree.
+func (s *session) checkReady(ctx context.Context, options ApplyOptions) (sdk.Subvolume, error) {
 	if err := s.checkLoader(ctx); err != nil {
-		return err
+		return sdk.Subvolume{}, err
 	}
 	current, err := s.currentTree(ctx)
-	if err != nil {
-		return err
+	if err == nil && options.Origin != "" {
+		err = s.checkOrigin(ctx, current, options.Origin)
 	}
-	if options.Origin != "" {
-		if err := s.checkOrigin(ctx, current, options.Origin); err != nil {
-			return err
-		}
-	}
-	return s.checkRoom(ctx, current, payload.Size)
+	return current, err
 }
 
 // checkIdle makes sure that nothing is in flight and nothing waits for a judgement.
@@ -131,10 +125,11 @@ func (s *session) checkOrigin(ctx context.Context, current sdk.Subvolume, want s
 	return nil
 }
 
-// checkRoom measures the room on the volume and in /boot. The payload's size and
-// the running generation's kernel set stand for what is not known before the
-// payload was read; the exact check is the plugin's, when it installs.
-func (s *session) checkRoom(ctx context.Context, current sdk.Subvolume, size int64) error {
+// checkRoom measures the room on the volume and in /boot. What a bare stream of version 0
+// does not tell its size stands for, and the running generation's kernel set for the new
+// one; the exact check is the plugin's, when it installs.
+func (s *session) checkRoom(ctx context.Context, current sdk.Subvolume, o *offer) error {
+	size, boot := o.room()
 	volume, err := s.FS.Volume(ctx)
 	if err != nil {
 		return err
@@ -152,7 +147,11 @@ func (s *session) checkRoom(ctx context.Context, current sdk.Subvolume, size int
 	if err != nil {
 		return err
 	}
-	if room.Free < set.Bytes {
+	if boot > 0 && room.Free < uint64(boot) {
+		return refusal(NoRoom, "the boot filesystem has %s of %s free, and the new kernel set takes %s",
+			bytesText(room.Free), bytesText(room.Total), bytesText(uint64(boot)))
+	}
+	if boot == 0 && room.Free < set.Bytes {
 		return refusal(NoRoom, "the boot filesystem has %s of %s free, and a kernel set like the running one takes %s",
 			bytesText(room.Free), bytesText(room.Total), bytesText(set.Bytes))
 	}
