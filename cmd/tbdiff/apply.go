@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,7 @@ func apply(ctx context.Context, s streams, name, dir string) error {
 	}
 	defer tree.Close()
 
+	debug.SetMemoryLimit(rootfs.Memory)
 	bar := newProgress(s.err, "applying", "commands")
 	stats, err := tree.DeployStream(ctx, stream, rootfs.Options{
 		Progress: func(s rootfs.Stats) { bar.report(s.Commands) },

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/trebuchet-update/tbupdate/core/config"
 	"github.com/trebuchet-update/tbupdate/core/generation"
+	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/source"
 	"github.com/trebuchet-update/tbupdate/core/update"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -68,6 +70,7 @@ signed, needs --allow-unsigned.`,
 					return &update.Error{Class: update.Failed, Err: err, State: "Nothing was changed."}
 				}
 				defer payload.Close()
+				debug.SetMemoryLimit(rootfs.Memory)
 				done, err := m.Apply(ctx, payload, options)
 				if err != nil {
 					return err

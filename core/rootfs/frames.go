@@ -13,6 +13,11 @@ import (
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
 
+// Memory is what a program that deploys needs in all, in bytes, whatever the files' sizes:
+// a frame's source, its content, what is stored of it, and the rest of the program. A
+// limit of so much (runtime/debug.SetMemoryLimit) keeps garbage from adding to that.
+const Memory = 48 << 20
+
 // DeployStream carries out a stream of any version: its first bytes tell which.
 func (t *Tree) DeployStream(ctx context.Context, stream io.Reader, options Options) (Stats, error) {
 	source := bufio.NewReader(stream)
@@ -83,6 +88,7 @@ type frameDeployment struct {
 	sources *sources
 	files   []v1.File // of the frame at hand
 	content []byte    // of the frame at hand that no command took yet
+	room    []byte    // for the next content
 	begun   *making   // the file that WRITE commands began, nil for none
 }
 
@@ -100,8 +106,11 @@ func (d *frameDeployment) frame(frame *v1.Frame) error {
 	if err != nil {
 		return err
 	}
-	if d.content, err = frame.Content.Unpack(source); err != nil {
+	if d.content, err = frame.Content.Unpack(source, d.room); err != nil {
 		return err
+	}
+	if frame.Content.Method != v1.Plain && cap(d.content) > cap(d.room) {
+		d.room = d.content // not what the stream's reader reads into
 	}
 	d.files = frame.Files
 	for _, c := range frame.Commands {

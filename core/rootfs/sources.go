@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -48,7 +49,7 @@ func (s *sources) close() { s.trail.close() }
 // gather gives the source of a frame: the bytes of its ranges. They are good until
 // the next call.
 func (s *sources) gather(frame *v1.Frame) ([]byte, error) {
-	s.source, s.frame = s.source[:0], map[int]seen{}
+	s.source, s.frame = slices.Grow(s.source[:0], int(frame.SourceSize())), map[int]seen{}
 	var old *oldFile
 	at := -1
 	defer func() {

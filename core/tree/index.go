@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 )
 
 // Index is everything that a tree holds, content by its digest.
@@ -27,69 +28,104 @@ type Indexed struct {
 // ReadIndex reads the whole tree whose top is the directory path. Errors are those of
 // Walk.
 func ReadIndex(ctx context.Context, path string) (*Index, error) {
-	top, err := Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer top.Close()
-	index := &Index{Top: top.Entry()}
-	if index.Top.Xattrs, err = top.Xattrs(); err != nil {
-		return nil, err
-	}
-	links := linkGroups{}
-	err = Walk(ctx, nil, top, Visitor[[sha256.Size]byte]{
-		Prepare: hashContent,
-		Visit: func(s *Step[[sha256.Size]byte]) error {
-			if s.Move != MoveEntry {
-				return nil
-			}
-			e := &s.Target.Entry
-			it := Indexed{Entry: *e, Content: s.Result}
-			if first := links.first(e); first != none {
-				it.First = first
-			}
-			index.Entries = append(index.Entries, it)
-			return nil
-		},
-	})
+	index := &Index{}
+	err := read(ctx, path, func(top *Entry) { index.Top = *top }, func(e *Indexed) { index.Entries = append(index.Entries, *e) })
 	if err != nil {
 		return nil, err
 	}
 	return index, nil
 }
 
-// ClassicDigest gives what the function Digest gives for the same tree.
-func (x *Index) ClassicDigest() string {
-	sum := sha256.New()
-	sum.Write([]byte(digestHeader))
-	var record []byte
-	for i := range x.Entries {
-		if e := &x.Entries[i]; e.Kind() != KindSocket {
-			record = appendRecord(record[:0], &e.Entry, e.Content)
-			sum.Write(record)
-		}
+// read reads a tree and gives its top, and then its entries in order.
+func read(ctx context.Context, path string, begin func(top *Entry), each func(*Indexed)) error {
+	dir, err := Open(path)
+	if err != nil {
+		return err
 	}
-	return formatDigest(sum)
+	defer dir.Close()
+	top := dir.Entry()
+	if top.Xattrs, err = dir.Xattrs(); err != nil {
+		return err
+	}
+	begin(&top)
+	links := linkGroups{}
+	return Walk(ctx, nil, dir, Visitor[[sha256.Size]byte]{
+		Prepare: hashContent,
+		Visit: func(s *Step[[sha256.Size]byte]) error {
+			if s.Move != MoveEntry {
+				return nil
+			}
+			e := Indexed{Entry: s.Target.Entry, Content: s.Result}
+			if first := links.first(&e.Entry); first != none {
+				e.First = first
+			}
+			each(&e)
+			return nil
+		},
+	})
 }
 
-// exactHeader begins what Index.Digest hashes.
+// Digests are both digests of a tree.
+type Digests struct {
+	Classic string // what the function Digest gives
+	Exact   [sha256.Size]byte
+}
+
+// ReadDigests reads a tree for both digests at once. Memory is bounded by the number of
+// inodes with several names. Errors are those of Walk.
+func ReadDigests(ctx context.Context, path string) (Digests, error) {
+	d := newDigester()
+	if err := read(ctx, path, d.begin, d.add); err != nil {
+		return Digests{}, err
+	}
+	return d.sums(), nil
+}
+
+// Digest gives the exact digest of the tree: the SHA-256 of all that tbdiff version 1
+// can express. That is what Digest of this package covers, and nanoseconds, hard links
+// and the top's own metadata; sockets are left out. docs/format/tree-digest.md specifies it.
+func (x *Index) Digest() [sha256.Size]byte {
+	d := newDigester()
+	d.begin(&x.Top)
+	for i := range x.Entries {
+		d.add(&x.Entries[i])
+	}
+	return d.sums().Exact
+}
+
+// exactHeader begins what the exact digest hashes.
 const exactHeader = "trebuchet tree digest 2\n"
 
-// Digest gives the SHA-256 of all that tbdiff version 1 can express of the tree: what
-// Digest of this package covers, and nanoseconds, hard links and the top's own metadata. Sockets are left out.
-// docs/format/tree-digest.md specifies it.
-func (x *Index) Digest() [sha256.Size]byte {
-	sum := sha256.New()
-	sum.Write([]byte(exactHeader))
-	record := appendExact(nil, &Indexed{Entry: x.Top})
-	sum.Write(record)
-	for i := range x.Entries {
-		if x.Entries[i].Kind() != KindSocket {
-			record = appendExact(record[:0], &x.Entries[i])
-			sum.Write(record)
-		}
+// digester makes both digests.
+type digester struct {
+	classic, exact hash.Hash
+	record         []byte
+}
+
+func newDigester() *digester {
+	d := &digester{classic: sha256.New(), exact: sha256.New()}
+	d.classic.Write([]byte(digestHeader))
+	d.exact.Write([]byte(exactHeader))
+	return d
+}
+
+func (d *digester) begin(top *Entry) {
+	d.record = appendExact(d.record[:0], &Indexed{Entry: *top})
+	d.exact.Write(d.record)
+}
+
+func (d *digester) add(e *Indexed) {
+	if e.Kind() == KindSocket {
+		return
 	}
-	return [sha256.Size]byte(sum.Sum(nil))
+	d.record = appendRecord(d.record[:0], &e.Entry, e.Content)
+	d.classic.Write(d.record)
+	d.record = appendExact(d.record[:0], e)
+	d.exact.Write(d.record)
+}
+
+func (d *digester) sums() Digests {
+	return Digests{Classic: formatDigest(d.classic), Exact: [sha256.Size]byte(d.exact.Sum(nil))}
 }
 
 // appendExact appends what the exact digest hashes of one entry.

@@ -197,15 +197,15 @@ func (s *session) deleteName(ctx context.Context, name string) error {
 // tree.
 func (s *session) seal(ctx context.Context, work sdk.Subvolume, o *offer, options ApplyOptions) error {
 	g := &s.journal.Operation.Generation
-	index, err := tree.ReadIndex(ctx, work.Path)
+	digests, err := tree.ReadDigests(ctx, work.Path)
 	if err != nil {
 		return err
 	}
-	exact := index.Digest()
+	exact := digests.Exact
 	if o.frames != nil && o.frames.Header().Target != exact {
 		return refusal(Refused, "the new tree has the digest %s instead of %s", bundle.Digest(exact), bundle.Digest(o.frames.Header().Target))
 	}
-	g.Tree, g.Exact = index.ClassicDigest(), bundle.Digest(exact).String()
+	g.Tree, g.Exact = digests.Classic, bundle.Digest(exact).String()
 	if options.Result != "" && options.Result != g.Tree && options.Result != g.Exact {
 		return refusal(Refused, "the new tree has the digest %s instead of %s", g.Tree, options.Result)
 	}

@@ -164,11 +164,11 @@ func (s *session) exactTree(ctx context.Context, current sdk.Subvolume, options 
 			return recorded, nil
 		}
 	}
-	index, err := tree.ReadIndex(ctx, current.Path)
+	digests, err := tree.ReadDigests(ctx, current.Path)
 	if err != nil {
 		return bundle.Digest{}, err
 	}
-	have := bundle.Digest(index.Digest())
+	have := bundle.Digest(digests.Exact)
 	if g.Exact != "" && have != recorded {
 		return bundle.Digest{}, refusal(Unclear, "%s has the digest %s, and was sealed with %s: it was changed since, or the disk is damaged", generation.CurrentName, have, recorded)
 	}

@@ -26,10 +26,10 @@ type Content struct {
 	Stored []byte
 }
 
-// Unpack gives the content, Size bytes. source is what the frame's ranges give. The
-// result is good until Stored or source are overwritten.
-func (c *Content) Unpack(source []byte) ([]byte, error) {
-	content, err := c.unpack(source)
+// Unpack gives the content, Size bytes. source is what the frame's ranges give. room is
+// memory to use, as far as it goes; the result is good until that or Stored is overwritten.
+func (c *Content) Unpack(source, room []byte) ([]byte, error) {
+	content, err := c.unpack(source, room)
 	if err == nil && uint64(len(content)) != c.Size {
 		err = malformed("it has %d bytes instead of %d", len(content), c.Size)
 	}
@@ -39,21 +39,21 @@ func (c *Content) Unpack(source []byte) ([]byte, error) {
 	return content, nil
 }
 
-func (c *Content) unpack(source []byte) ([]byte, error) {
+func (c *Content) unpack(source, room []byte) ([]byte, error) {
 	switch c.Method {
 	case Plain:
 		return c.Stored, nil
 	case Zstd:
-		return unpackZstd(c.Stored, source, c.Size)
+		return unpackZstd(c.Stored, source, c.Size, room)
 	case Difference:
-		return unpackDifference(c.Stored, source, c.Size)
+		return unpackDifference(c.Stored, source, c.Size, room)
 	}
 	return nil, malformed("there is no method %d", c.Method)
 }
 
 // unpackZstd decodes one Zstandard frame of size bytes. Memory goes by size, which the
 // caller has a limit for.
-func unpackZstd(stored, dictionary []byte, size uint64) ([]byte, error) {
+func unpackZstd(stored, dictionary []byte, size uint64, room []byte) ([]byte, error) {
 	if claimed, err := readZstdHeader(stored); err != nil || claimed != size {
 		return nil, cmp.Or(err, malformed("%d bytes are packed, and they should be %d", claimed, size))
 	}
@@ -69,11 +69,20 @@ func unpackZstd(stored, dictionary []byte, size uint64) ([]byte, error) {
 		return nil, err
 	}
 	defer decoder.Close()
-	content, err := decoder.DecodeAll(stored, make([]byte, 0, size))
+	content, err := decoder.DecodeAll(stored, roomFor(size, room))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", tbdiff.ErrMalformed, err)
 	}
 	return content, nil
+}
+
+// roomFor gives memory for exactly size bytes: none would do for a decoder that may use all
+// that it is given.
+func roomFor(size uint64, room []byte) []byte {
+	if uint64(cap(room)) < size {
+		return make([]byte, 0, size)
+	}
+	return room[:0:size]
 }
 
 // maxWindow is the largest window that a Zstandard frame may ask for. It costs nothing

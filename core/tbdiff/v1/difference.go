@@ -26,12 +26,12 @@ func AppendDifference(b []byte, triples []Triple, add, insert []byte) []byte {
 const maxTriple = 3 * binary.MaxVarintLen64
 
 // unpackDifference makes the content of a difference and its source.
-func unpackDifference(stored, source []byte, size uint64) ([]byte, error) {
+func unpackDifference(stored, source []byte, size uint64, room []byte) ([]byte, error) {
 	packed, err := differenceSize(stored, size)
 	if err != nil {
 		return nil, err
 	}
-	b, err := unpackZstd(stored, nil, packed)
+	b, err := unpackZstd(stored, nil, packed, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func unpackDifference(stored, source []byte, size uint64) ([]byte, error) {
 	if f.fault != nil {
 		return nil, f.fault
 	}
-	return applyTriples(make([]byte, 0, size), triples, source, add, insert)
+	return applyTriples(roomFor(size, room), triples, source, add, insert)
 }
 
 // differenceSize reads how large a packed difference says that it is, and refuses one

@@ -125,7 +125,7 @@ func (r *Reader) readFrame(size uint64) (*Frame, error) {
 	if method > Zstd {
 		return nil, malformed("commands by the method %d", method)
 	}
-	plain, err := section.Unpack(nil)
+	plain, err := section.Unpack(nil, nil)
 	if err != nil {
 		return nil, err
 	}
