@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -177,6 +178,7 @@ func (p *packaging) payloads(ctx context.Context, s streams, level frames.Level)
 			return files, err
 		}
 		files = append(files, file)
+		debug.SetMemoryLimit(frames.Memory)
 		stats, err := frames.Create(ctx, file, origin, p.to, frames.Options{Level: level, Spool: filepath.Dir(p.out)})
 		if err != nil {
 			return files, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -81,6 +82,7 @@ func (c *creation) createFrames(ctx context.Context, s streams) error {
 	if err != nil {
 		return fail(c.doing(err), unwritten)
 	}
+	debug.SetMemoryLimit(frames.Memory)
 	stats, err := frames.Create(ctx, o, c.origin, c.target, frames.Options{Level: level, Spool: c.spool()})
 	if err := c.end(o, err); err != nil {
 		return err

@@ -16,6 +16,10 @@ import (
 	"github.com/trebuchet-update/tbupdate/core/tree"
 )
 
+// Memory is a limit that a program which creates does well to set (runtime/debug.SetMemoryLimit),
+// in bytes: garbage is taken away before it adds up to more.
+const Memory = 384 << 20
+
 // Options of Create.
 type Options struct {
 	Level Level

@@ -23,7 +23,7 @@ const (
 
 func (l Level) encoderLevel() zstd.EncoderLevel {
 	if l == Fast {
-		return zstd.SpeedDefault
+		return zstd.SpeedBetterCompression
 	}
 	return zstd.SpeedBestCompression
 }
