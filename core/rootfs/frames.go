@@ -94,7 +94,7 @@ type frameDeployment struct {
 
 func (d *frameDeployment) close() {
 	if d.begun != nil {
-		d.begun.file.discard()
+		d.begun.discard()
 	}
 	d.sources.close()
 	d.trail.close()

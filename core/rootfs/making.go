@@ -1,12 +1,14 @@
 package rootfs
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"hash"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/trebuchet-update/tbupdate/core/packed"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
@@ -16,6 +18,39 @@ type making struct {
 	file *newFile
 	size int64
 	sum  hash.Hash // of all size bytes
+	// packer takes the parts at present, nil for none; output is what of its own is to
+	// come.
+	packer *packed.Packer
+	output *packed.Window
+}
+
+// Write appends to the file.
+func (m *making) Write(b []byte) (int, error) {
+	if err := writeAll(m.file.handle, b); err != nil {
+		return 0, err
+	}
+	m.sum.Write(b)
+	m.size += int64(len(b))
+	return len(b), nil
+}
+
+// take gives content to the file, or to the program that packs it.
+func (m *making) take(b []byte) error {
+	var err error
+	if m.packer != nil {
+		_, err = m.packer.Write(b)
+	} else {
+		_, err = m.Write(b)
+	}
+	return err
+}
+
+// discard ends what was begun.
+func (m *making) discard() {
+	if m.packer != nil {
+		m.packer.Kill()
+	}
+	m.file.discard()
 }
 
 // begin makes the file that is to get this name, under another one.
@@ -49,7 +84,7 @@ func (d *frameDeployment) plainFile(name string, c *v1.PlainFile) error {
 	}
 	m := d.begun
 	d.begun = nil
-	defer m.file.discard()
+	defer m.discard()
 	if got := v1.Digest(m.sum.Sum(nil)); got != c.Digest {
 		return fmt.Errorf("%w: what it makes has the digest %x instead of %x", tbdiff.ErrMalformed, got, c.Digest)
 	}
@@ -74,11 +109,12 @@ func (d *frameDeployment) parts(m *making, parts []v1.Part) error {
 			err = d.hole(m, p)
 		case v1.Copy:
 			err = d.copy(m, p)
+		case v1.Repack:
+			err = d.repack(m, p)
 		}
 		if err != nil {
 			return err
 		}
-		m.size += int64(p.Length)
 	}
 	return nil
 }
@@ -86,24 +122,31 @@ func (d *frameDeployment) parts(m *making, parts []v1.Part) error {
 func (d *frameDeployment) data(m *making, p v1.Part) error {
 	piece := d.content[:p.Length]
 	d.content = d.content[p.Length:]
-	if err := writeAll(m.file.handle, piece); err != nil {
+	d.stats.NewBytes += int64(len(piece))
+	if err := m.take(piece); err != nil {
 		return err
 	}
-	m.sum.Write(piece)
-	d.stats.NewBytes += int64(len(piece))
 	return d.pause()
 }
 
 // hole leaves a part of the file out: it reads as zeros then.
 func (d *frameDeployment) hole(m *making, p v1.Part) error {
-	if _, err := unix.Seek(m.file.handle, int64(p.Length), unix.SEEK_CUR); err != nil {
-		return fmt.Errorf("cannot make a hole of %d bytes: %w", p.Length, err)
-	}
 	zeros := d.buffer
 	clear(zeros)
+	take := func(b []byte) error { _, err := m.sum.Write(b); return err }
+	if m.packer != nil {
+		take = m.take
+	} else {
+		if _, err := unix.Seek(m.file.handle, int64(p.Length), unix.SEEK_CUR); err != nil {
+			return fmt.Errorf("cannot make a hole of %d bytes: %w", p.Length, err)
+		}
+		m.size += int64(p.Length)
+	}
 	for left := p.Length; left > 0; {
 		n := min(left, uint64(len(zeros)))
-		m.sum.Write(zeros[:n])
+		if err := take(zeros[:n]); err != nil {
+			return err
+		}
 		left -= n
 		if err := d.pause(); err != nil {
 			return err
@@ -120,8 +163,39 @@ func (d *frameDeployment) copy(m *making, p v1.Part) error {
 		return err
 	}
 	defer old.close()
+	if m.packer != nil {
+		var failed error
+		err := old.forward(d.ctx, d.buffer, int64(p.Offset), int64(p.Length), func(piece []byte) {
+			if failed == nil {
+				failed = m.take(piece)
+			}
+		})
+		return cmp.Or(err, failed)
+	}
 	if err := d.copyRange(m.file.handle, m.size, old, int64(p.Offset), int64(p.Length)); err != nil {
 		return err
 	}
+	m.size += int64(p.Length)
 	return old.forward(d.ctx, d.buffer, int64(p.Offset), int64(p.Length), func(piece []byte) { m.sum.Write(piece) })
+}
+
+// repack begins what a program packs, or ends it.
+func (d *frameDeployment) repack(m *making, p v1.Part) error {
+	if p.Length == 0 {
+		packer := m.packer
+		m.packer = nil
+		err := packer.End()
+		if err == nil && m.output.Length > 0 {
+			err = packed.ErrOther
+		}
+		return err
+	}
+	program, err := d.sources.open(p.File, d.files[p.File])
+	if err != nil {
+		return err
+	}
+	program.close()
+	m.output = &packed.Window{W: m, Skip: p.Offset, Length: p.Length}
+	m.packer, err = packed.Start(d.ctx, (&entry{handle: d.sources.top}).path(), d.files[p.File].Path, p.Arguments, m.output)
+	return err
 }

@@ -16,6 +16,7 @@ import (
 // with the stream's digest before anything is made of it.
 type sources struct {
 	ctx    context.Context
+	top    int
 	trail  *trail // of its own: the deployment is elsewhere
 	buffer []byte
 	source []byte // of the frame at hand
@@ -23,6 +24,8 @@ type sources struct {
 	// its list, and seen are large files: several frames may need them.
 	frame map[int]seen
 	seen  map[identity]seen
+	// unpacking is the file that was read last of those that are packed.
+	unpacking unpacking
 }
 
 // seen is a file as it was when its digest was taken.
@@ -41,10 +44,13 @@ const (
 )
 
 func newSources(ctx context.Context, top int) *sources {
-	return &sources{ctx: ctx, trail: newTrail(top), buffer: make([]byte, bufferSize), seen: map[identity]seen{}}
+	return &sources{ctx: ctx, top: top, trail: newTrail(top), buffer: make([]byte, bufferSize), seen: map[identity]seen{}}
 }
 
-func (s *sources) close() { s.trail.close() }
+func (s *sources) close() {
+	s.unpacking.close()
+	s.trail.close()
+}
 
 // gather gives the source of a frame: the bytes of its ranges. They are good until
 // the next call.
@@ -69,14 +75,23 @@ func (s *sources) gather(frame *v1.Frame) ([]byte, error) {
 			}
 			at = r.File
 		}
-		err := old.forward(s.ctx, s.buffer, int64(r.Offset), int64(r.Length), func(piece []byte) {
-			s.source = append(s.source, piece...)
-		})
-		if err != nil {
+		if err := s.appendRange(old, frame.Files[r.File], r); err != nil {
 			return nil, err
 		}
 	}
 	return s.source, nil
+}
+
+// appendRange reads a range of a file, as its view says.
+func (s *sources) appendRange(old *oldFile, file v1.File, r v1.Range) error {
+	if file.View.Method == v1.AsItIs {
+		return old.forward(s.ctx, s.buffer, int64(r.Offset), int64(r.Length), func(piece []byte) {
+			s.source = append(s.source, piece...)
+		})
+	}
+	have := len(s.source)
+	s.source = s.source[:have+int(r.Length)] // gather made room
+	return s.unpacking.readAt(s.ctx, old, file, s.source[have:], r.Offset)
 }
 
 // open opens a file of the frame's list, which has this number there, and makes sure that

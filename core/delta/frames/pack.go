@@ -60,8 +60,8 @@ type unpacked struct {
 	content, source []byte
 }
 
-// packed is the bytes of a frame.
-type packed struct {
+// packedFrame is the bytes of a frame.
+type packedFrame struct {
 	bytes  []byte
 	totals v1.Totals
 	err    error
@@ -73,12 +73,12 @@ func packAll(ctx context.Context, level Level, stats *Stats, w io.Writer, produc
 	group, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
 	// Each place in the queue holds a frame's content and source in memory.
-	queue := make(chan chan packed, workers)
+	queue := make(chan chan packedFrame, workers)
 	header := stats.Header // as it is for the limits
 	group.Go(func() error {
 		defer close(queue)
 		return produce(func(u *unpacked) error {
-			result := make(chan packed, 1)
+			result := make(chan packedFrame, 1)
 			select {
 			case queue <- result:
 			case <-ctx.Done():
@@ -106,21 +106,39 @@ func packAll(ctx context.Context, level Level, stats *Stats, w io.Writer, produc
 }
 
 // packFrame packs the content by the method that makes it smallest.
-func packFrame(level Level, u *unpacked, header *v1.Header) packed {
-	content := v1.Content{Size: uint64(len(u.content)), Stored: u.content}
-	if len(u.content) > 0 {
-		stored, err := level.pack(u.content, u.source)
-		if err != nil {
-			return packed{err: err}
-		}
-		if len(stored) < len(u.content) {
-			content.Method, content.Stored = v1.Zstd, stored
-		}
+func packFrame(level Level, u *unpacked, header *v1.Header) packedFrame {
+	content, err := packContent(level, u)
+	if err != nil {
+		return packedFrame{err: err}
 	}
 	u.frame.Content = content
 	if content.Method == v1.Plain {
 		u.frame.Ranges = nil // it is not made of anything
 	}
 	b, err := v1.AppendFrame(nil, &u.frame, header, level.pack)
-	return packed{bytes: b, totals: u.frame.Totals(), err: err}
+	return packedFrame{bytes: b, totals: u.frame.Totals(), err: err}
+}
+
+func packContent(level Level, u *unpacked) (v1.Content, error) {
+	content := v1.Content{Size: uint64(len(u.content)), Stored: u.content}
+	if len(u.content) == 0 {
+		return content, nil
+	}
+	stored, err := level.pack(u.content, u.source)
+	if err != nil {
+		return content, err
+	}
+	if len(stored) < len(content.Stored) {
+		content.Method, content.Stored = v1.Zstd, stored
+	}
+	if len(u.source) == 0 {
+		return content, nil
+	}
+	if stored, err = level.pack(difference(u.content, u.source), nil); err != nil {
+		return content, err
+	}
+	if len(stored) < len(content.Stored) {
+		content.Method, content.Stored = v1.Difference, stored
+	}
+	return content, nil
 }

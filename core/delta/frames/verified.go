@@ -2,6 +2,7 @@ package frames
 
 import (
 	"errors"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +41,15 @@ func (v *verified) verify() error {
 		return &tree.ChangedError{Tree: v.Name(), Path: v.entry.Path}
 	}
 	return nil
+}
+
+// readAt fills b from an offset on.
+func (v *verified) readAt(b []byte, at uint64) error {
+	_, err := v.ReadAt(b, int64(at))
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // extent is a part of a file.

@@ -51,7 +51,7 @@ func checkFrame(f *Frame, h *Header) error {
 		if file.Size > math.MaxInt64 {
 			return malformed("the file %q cannot be that large", file.Path)
 		}
-		if err := cmp.Or(checkBelow(file.Path), CheckPath(file.Path)); err != nil {
+		if err := cmp.Or(checkBelow(file.Path), CheckPath(file.Path), file.checkView()); err != nil {
 			return err
 		}
 	}
@@ -73,8 +73,19 @@ func (f *Frame) checkRange(file int, offset, length uint64) error {
 	if file < 0 || file >= len(f.Files) {
 		return malformed("a range is of file %d, and the frame lists %d", file, len(f.Files))
 	}
-	if size := f.Files[file].Size; length == 0 || offset > size || length > size-offset {
+	if size := f.Files[file].ReadSize(); length == 0 || offset > size || length > size-offset {
 		return malformed("%d bytes from byte %d are no range of %q, which has %d", length, offset, f.Files[file].Path, size)
+	}
+	return nil
+}
+
+func (f *File) checkView() error {
+	v := f.View
+	switch {
+	case v.Method > ByZstd:
+		return malformed("%q is packed by the method %d, which is not known", f.Path, v.Method)
+	case v.Method != AsItIs && (v.Offset > f.Size || v.Length > f.Size-v.Offset || v.Size > math.MaxInt64):
+		return malformed("what is packed in %q does not lie in it", f.Path)
 	}
 	return nil
 }
@@ -117,9 +128,9 @@ func checkCommand(f *Frame, c Command) error {
 	case Directory:
 		return c.Metadata.check()
 	case Write:
-		return f.checkParts(c.Parts, math.MaxInt64)
+		return f.checkParts(c.Parts)
 	case PlainFile:
-		return cmp.Or(c.Metadata.check(), f.checkParts(c.Parts, c.Size))
+		return cmp.Or(c.Metadata.check(), f.checkParts(c.Parts))
 	case Symlink:
 		if c.Mode != symlinkMode {
 			return malformed("a symbolic link with the mode %#o", c.Mode)
@@ -194,20 +205,43 @@ func (m *Meta) check() error {
 	return m.Metadata.check()
 }
 
-// checkParts checks where the parts of a file come from, and that they are no more
-// than size. Whether they are less only a whole stream says, since a Write may have
-// come before.
-func (f *Frame) checkParts(parts []Part, size uint64) error {
-	var sum uint64
+// maxPart is the longest part: two bits of the number that has its length are taken.
+const maxPart = 1<<62 - 1
+
+// checkParts checks where the parts of a file come from. Whether they make it only a whole
+// stream says, since a Write may have come before.
+func (f *Frame) checkParts(parts []Part) error {
 	for _, p := range parts {
-		if p.Length == 0 || p.Length > size-sum {
-			return malformed("a part of %d bytes where %d are left of the file", p.Length, size-sum)
+		if p.Kind != Repack && p.Length == 0 || p.Length > maxPart {
+			return malformed("a part of %d bytes", p.Length)
 		}
-		sum += p.Length
-		if p.Kind == Copy {
+		switch {
+		case p.Kind == Copy:
 			if err := f.checkRange(p.File, p.Offset, p.Length); err != nil {
 				return err
 			}
+			if f.Files[p.File].View.Method != AsItIs {
+				return malformed("a copy of what is packed in %q", f.Files[p.File].Path)
+			}
+		case p.Kind == Repack && p.Length > 0:
+			if err := f.checkProgram(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *Frame) checkProgram(p Part) error {
+	switch {
+	case p.File < 0 || p.File >= len(f.Files) || f.Files[p.File].View.Method != AsItIs:
+		return malformed("file %d of %d is no program", p.File, len(f.Files))
+	case p.Offset > math.MaxInt32:
+		return malformed("%d bytes of a program's output are passed over", p.Offset)
+	}
+	for _, argument := range p.Arguments {
+		if strings.Contains(argument, "\x00") {
+			return malformed("an argument %q with NUL", argument)
 		}
 	}
 	return nil

@@ -198,18 +198,26 @@ type PartKind byte
 
 // The kinds of parts.
 const (
-	Data PartKind = iota // the next bytes of the frame's content
-	Hole                 // zeros that take no room
-	Copy                 // bytes of a file of the frame's list
+	Data   PartKind = iota // the next bytes of the frame's content
+	Hole                   // zeros that take no room
+	Copy                   // bytes of a file of the frame's list
+	Repack                 // what the parts up to the next Repack make, packed by a program
 )
 
 // Part is a piece of a plain file.
+//
+// A Repack with a Length begins what is packed: the program of the tree that is the file of
+// that number in the frame's list gets what follows as its input, and of its output
+// Length bytes from Offset on belong to the file, which are the last ones. A Repack without
+// ends it. There are no others in between.
 type Part struct {
 	Kind   PartKind
 	Length uint64
 	// File and Offset say what a Copy copies: File is an index into Frame.Files.
 	File   int
 	Offset uint64
+	// Arguments are the program's.
+	Arguments []string
 }
 
 // partsOf gives the parts of a command that has any.

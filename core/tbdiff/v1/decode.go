@@ -50,7 +50,7 @@ func decodeSection(b []byte, frame *Frame) error {
 func (s *section) decodeSource() {
 	var names paths
 	for n := s.count("files"); n > 0 && s.fault == nil; n-- {
-		s.frame.Files = append(s.frame.Files, File{Path: names.next(&s.fields), Size: s.uvarint(), Digest: s.digest()})
+		s.frame.Files = append(s.frame.Files, File{Path: names.next(&s.fields), Size: s.uvarint(), Digest: s.digest(), View: s.view()})
 	}
 	ends := map[int]uint64{}
 	for n := s.count("ranges"); n > 0 && s.fault == nil; n-- {
@@ -59,6 +59,14 @@ func (s *section) decodeSource() {
 		ends[file] = r.Offset + r.Length
 		s.frame.Ranges = append(s.frame.Ranges, r)
 	}
+}
+
+func (s *section) view() View {
+	v := View{Method: PackedBy(s.byte())}
+	if v.Method != AsItIs {
+		v.Offset, v.Length, v.Size = s.uvarint(), s.uvarint(), s.uvarint()
+	}
+	return v
 }
 
 func (s *section) file() int {
@@ -142,10 +150,20 @@ func (s *section) parts() []Part {
 			p.File = s.file()
 			p.Offset = s.offset(s.ends[p.File])
 			s.ends[p.File] = p.Offset + p.Length
-		default:
-			s.fail("a part of kind %d", p.Kind)
+		case Repack:
+			if p.Length > 0 {
+				p.File, p.Offset, p.Arguments = s.file(), s.uvarint(), s.arguments()
+			}
 		}
 		parts = append(parts, p)
 	}
 	return parts
+}
+
+func (s *section) arguments() []string {
+	var arguments []string
+	for n := s.count("arguments"); n > 0 && s.fault == nil; n-- {
+		arguments = append(arguments, s.string(MaxPath, "an argument"))
+	}
+	return arguments
 }

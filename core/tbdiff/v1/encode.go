@@ -21,7 +21,12 @@ func encodeSection(f *Frame) []byte {
 	for _, file := range f.Files {
 		b = names.append(b, file.Path)
 		b = binary.AppendUvarint(b, file.Size)
-		b = append(b, file.Digest[:]...)
+		b = append(append(b, file.Digest[:]...), byte(file.View.Method))
+		if file.View.Method != AsItIs {
+			for _, value := range []uint64{file.View.Offset, file.View.Length, file.View.Size} {
+				b = binary.AppendUvarint(b, value)
+			}
+		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(f.Ranges)))
 	ends := map[int]uint64{}
@@ -98,6 +103,13 @@ func appendParts(b []byte, parts []Part, ends map[int]uint64) []byte {
 		if p.Kind == Copy {
 			b = appendOffset(binary.AppendUvarint(b, uint64(p.File)), p.Offset, ends[p.File])
 			ends[p.File] = p.Offset + p.Length
+		}
+		if p.Kind == Repack && p.Length > 0 {
+			b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(p.File)), p.Offset)
+			b = binary.AppendUvarint(b, uint64(len(p.Arguments)))
+			for _, argument := range p.Arguments {
+				b = appendString(b, argument)
+			}
 		}
 	}
 	return b

@@ -17,6 +17,7 @@ type Reader struct {
 	totals  Totals // of the frames so far
 	file    string // that a Write began and no FILE ended, "" for none
 	size    uint64 // of what its Writes gave
+	packing bool   // they began what a program packs
 	number  int    // of the frame last begun, from 1
 	offset  int64  // of the next byte
 	fault   error  // sticky
@@ -161,19 +162,35 @@ func (r *Reader) follow(c Command) error {
 		return malformed("it expects something where the file was begun already")
 	}
 	for _, p := range partsOf(c) {
-		r.size += min(p.Length, 1<<63-1)
-		if r.size >= 1<<63 {
-			return malformed("no file is that large")
+		if err := r.followPart(p); err != nil {
+			return err
 		}
 	}
 	switch c := c.(type) {
 	case Write:
 		r.file = c.Subject()
 	case PlainFile:
-		if r.size != c.Size {
+		if r.size != c.Size || r.packing {
 			return malformed("a file of %d bytes whose parts have %d", c.Size, r.size)
 		}
 		r.file, r.size = "", 0
+	}
+	return nil
+}
+
+// followPart adds up the size of a file. What a program packs does not count, but what it
+// makes of it.
+func (r *Reader) followPart(p Part) error {
+	if p.Kind == Repack {
+		if r.packing == (p.Length > 0) {
+			return malformed("what is packed begins or ends twice")
+		}
+		r.packing = p.Length > 0
+	} else if r.packing {
+		return nil
+	}
+	if r.size += p.Length; r.size >= 1<<63 {
+		return malformed("no file is that large")
 	}
 	return nil
 }

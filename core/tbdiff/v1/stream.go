@@ -44,7 +44,7 @@ type Header struct {
 type Totals struct {
 	Commands uint64
 	Content  uint64 // bytes of content
-	Written  uint64 // sizes of all files that are made, in bytes, holes left out
+	Written  uint64 // lengths of all parts but holes, in bytes
 }
 
 // Frame is a part of a stream that stands for itself.
@@ -62,6 +62,33 @@ type File struct {
 	Path   string
 	Size   uint64
 	Digest Digest
+	View   View
+}
+
+// View is how a frame reads a file: the zero value as it is, any other what is packed in
+// it. Ranges are of what is read then.
+type View struct {
+	Method         PackedBy
+	Offset, Length uint64 // of what is packed, in the file
+	Size           uint64 // of it unpacked
+}
+
+// PackedBy is a method of packing that a reader of frames can undo.
+type PackedBy byte
+
+// The methods.
+const (
+	AsItIs PackedBy = iota
+	ByGzip          // one member (RFC 1952)
+	ByZstd          // Zstandard frames (RFC 8878) with windows of at most MaxContent
+)
+
+// ReadSize gives how many bytes there are to read.
+func (f *File) ReadSize() uint64 {
+	if f.View.Method == AsItIs {
+		return f.Size
+	}
+	return f.View.Size
 }
 
 // Range is a piece of a file.

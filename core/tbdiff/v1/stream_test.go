@@ -42,8 +42,9 @@ func everything() []v1.Frame {
 			Files: []v1.File{
 				{Path: "lib/a.so.1", Size: 1 << 40, Digest: v1.Digest{1}},
 				{Path: "lib/b", Size: 70, Digest: v1.Digest{2}},
+				{Path: "lib/b", Size: 70, Digest: v1.Digest{2}, View: v1.View{Method: v1.ByGzip, Offset: 10, Length: 60, Size: 1000}},
 			},
-			Ranges: []v1.Range{{File: 0, Offset: 1 << 39, Length: 10}, {File: 1, Length: 70}, {File: 0, Offset: 3, Length: 7}},
+			Ranges: []v1.Range{{File: 0, Offset: 1 << 39, Length: 10}, {File: 1, Length: 70}, {File: 0, Offset: 3, Length: 7}, {File: 2, Offset: 900, Length: 100}},
 			Commands: []v1.Command{
 				v1.Directory{Path: "lib", Metadata: labelled},
 				v1.PlainFile{Path: "lib/a.so.2", Metadata: labelled, Before: v1.Expect(0), Size: 1<<40 + 5, Digest: v1.Digest{3}, Parts: []v1.Part{
@@ -57,13 +58,17 @@ func everything() []v1.Frame {
 				v1.FIFO{Path: "lib/e", Metadata: meta, Before: v1.Expect(1)},
 				v1.Link{Path: "lib/f", To: "lib/a.so.2"},
 				v1.Move{Path: "lib/g", Before: v1.Expect(0), Moved: v1.Expect(1), From: "lib/b"},
-				v1.Write{Path: "lib/h", Parts: []v1.Part{{Kind: v1.Data, Length: 2}, {Kind: v1.Copy, Length: 1, File: 1, Offset: 69}}},
+				v1.Write{Path: "lib/h", Parts: []v1.Part{
+					{Kind: v1.Data, Length: 1},
+					{Kind: v1.Repack, Length: 3, File: 0, Offset: 10, Arguments: []string{"-9", ""}},
+					{Kind: v1.Data, Length: 1}, {Kind: v1.Copy, Length: 1, File: 1, Offset: 69},
+				}},
 			},
 			Content: v1.Content{Size: 7, Stored: []byte("content")},
 		},
 		{
 			Commands: []v1.Command{
-				v1.PlainFile{Path: "lib/h", Metadata: meta, Size: 4, Digest: v1.Digest{4}, Parts: []v1.Part{{Kind: v1.Hole, Length: 1}}},
+				v1.PlainFile{Path: "lib/h", Metadata: meta, Size: 4, Digest: v1.Digest{4}, Parts: []v1.Part{{Kind: v1.Hole, Length: 7}, {Kind: v1.Repack}}},
 				v1.PlainFile{Path: "lib/i", Metadata: meta},
 				v1.Delete{Path: "old/tree"},
 				v1.Meta{Path: "lib", Mask: v1.MaskTime, Metadata: v1.Metadata{Seconds: 1 << 40, Nanoseconds: 1}},
@@ -210,7 +215,10 @@ func TestRefused(t *testing.T) {
 		"empty mask":              {one(v1.Meta{Path: "a"}), "no mask"},
 		"unknown mask":            {one(v1.Meta{Path: "a", Mask: 32}), "no mask"},
 		"part of nothing":         {one(v1.PlainFile{Path: "a", Parts: []v1.Part{{Kind: v1.Hole}}}), "0 bytes"},
-		"more than the file":      {one(v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Kind: v1.Hole, Length: 2}}}), "2 bytes"},
+		"unknown packing":         {reading([]v1.File{{Path: "a", Size: 4, View: v1.View{Method: 9}}}, nil), "not known"},
+		"packed outside":          {reading([]v1.File{{Path: "a", Size: 4, View: v1.View{Method: 1, Offset: 3, Length: 2}}}, nil), "does not lie"},
+		"copy of what is packed":  {v1.Frame{Files: []v1.File{{Path: "a", Size: 4, View: v1.View{Method: 1, Length: 4, Size: 9}}}, Commands: []v1.Command{v1.PlainFile{Path: "b", Size: 1, Parts: []v1.Part{{Kind: v1.Copy, Length: 1}}}}}, "a copy of what is packed"},
+		"program from no file":    {one(v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Kind: v1.Repack, Length: 1}, {Kind: v1.Repack}}}), "no program"},
 		"content left":            {v1.Frame{Commands: []v1.Command{file}, Content: v1.Content{Size: 1, Stored: []byte("x")}}, "it has 1"},
 		"content missing":         {one(v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Length: 1}}}), "use 1"},
 		"expects no file":         {one(v1.PlainFile{Path: "a", Before: 1}), "lists 0"},
@@ -245,6 +253,10 @@ func TestRefusedInARow(t *testing.T) {
 		"begun and another":  {[]v1.Command{begun, v1.Delete{Path: "b"}}, nil, `"a" was begun`},
 		"begun and deleted":  {[]v1.Command{begun, v1.Delete{Path: "a"}}, nil, `"a" was begun`},
 		"too few parts":      {[]v1.Command{v1.PlainFile{Path: "a", Size: 2}}, nil, "parts have 0"},
+		"more than the file": {[]v1.Command{v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Kind: v1.Hole, Length: 2}}}}, nil, "parts have 2"},
+		"packed, no end":     {[]v1.Command{v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Kind: v1.Repack, Length: 1}}}}, nil, "parts have 1"},
+		"packed twice":       {[]v1.Command{v1.PlainFile{Path: "a", Size: 2, Parts: []v1.Part{{Kind: v1.Repack, Length: 1}, {Kind: v1.Repack, Length: 1}}}}, nil, "twice"},
+		"ended only":         {[]v1.Command{v1.PlainFile{Path: "a", Parts: []v1.Part{{Kind: v1.Repack}}}}, nil, "twice"},
 		"too many parts":     {[]v1.Command{begun, begun, ended}, nil, "parts have 3"},
 		"larger than can be": {[]v1.Command{long, long, long}, nil, "that large"},
 		"expects too late":   {[]v1.Command{begun, v1.PlainFile{Path: "a", Before: 1, Size: 1}}, nil, "begun already"},

@@ -1,0 +1,177 @@
+// Package packed knows what is packed in files, such as initial RAM disks: where it begins,
+// how it is unpacked, and how a program of the distribution may have packed it.
+package packed
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
+)
+
+// NewReader unpacks what was packed by a method. Memory is that of the method's window,
+// for Zstandard at most v1.MaxContent.
+func NewReader(method v1.PackedBy, r io.Reader) (io.ReadCloser, error) {
+	switch method {
+	case v1.ByGzip:
+		reader, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, err
+		}
+		reader.Multistream(false)
+		return reader, nil
+	case v1.ByZstd:
+		reader, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(v1.MaxContent))
+		if err != nil {
+			return nil, err
+		}
+		return reader.IOReadCloser(), nil
+	}
+	return nil, fmt.Errorf("there is no method %d of packing", method)
+}
+
+// Found is where something is packed in a file: from Offset to its end.
+type Found struct {
+	Method v1.PackedBy
+	Offset int64
+}
+
+// Find looks whether a file is packed, as a whole or behind a cpio archive that is not (as
+// initial RAM disks with microcode are).
+func Find(file io.ReaderAt, size int64) (Found, bool) {
+	offset := endOfArchive(file, size)
+	var magic [4]byte
+	if _, err := file.ReadAt(magic[:], offset); err != nil {
+		return Found{}, false
+	}
+	switch {
+	case bytes.HasPrefix(magic[:], []byte{0x1f, 0x8b, 8}): // RFC 1952
+		return Found{v1.ByGzip, offset}, true
+	case bytes.Equal(magic[:], []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878
+		return Found{v1.ByZstd, offset}, true
+	}
+	return Found{}, false
+}
+
+// The new ASCII format of cpio archives (Linux: Documentation/driver-api/early-userspace/buffer-format.rst).
+const (
+	archiveMagic  = "070701"
+	archiveHeader = 110
+	archiveEnd    = "TRAILER!!!"
+)
+
+// endOfArchive gives the offset behind a cpio archive that a file begins with, 0 if it
+// does not.
+func endOfArchive(file io.ReaderAt, size int64) int64 {
+	aligned := func(n int64) int64 { return (n + 3) &^ 3 }
+	for at := int64(0); ; {
+		var header [archiveHeader]byte
+		if _, err := file.ReadAt(header[:], at); err != nil || string(header[:len(archiveMagic)]) != archiveMagic {
+			return 0
+		}
+		length, errLength := strconv.ParseInt(string(header[54:62]), 16, 64)
+		nameLength, errName := strconv.ParseInt(string(header[94:102]), 16, 64)
+		if errLength != nil || errName != nil || nameLength < 1 || nameLength > 4096 {
+			return 0
+		}
+		name := make([]byte, nameLength)
+		if _, err := file.ReadAt(name, at+archiveHeader); err != nil {
+			return 0
+		}
+		at = aligned(aligned(at+archiveHeader+nameLength) + length)
+		if string(name[:nameLength-1]) == archiveEnd {
+			return endOfZeros(file, at, size)
+		}
+	}
+}
+
+// endOfZeros gives the offset of the first byte that is not zero.
+func endOfZeros(file io.ReaderAt, at, size int64) int64 {
+	buffer := make([]byte, 4096)
+	for at < size {
+		n, _ := file.ReadAt(buffer, at)
+		if n == 0 {
+			return 0
+		}
+		for i, b := range buffer[:n] {
+			if b != 0 {
+				return at + int64(i)
+			}
+		}
+		at += int64(n)
+	}
+	return 0
+}
+
+// Way is how a program of a tree may have packed something.
+type Way struct {
+	Programs  []string // where it may be in the tree
+	Arguments []string
+}
+
+// Ways gives the usual ways, the most usual first.
+func Ways(method v1.PackedBy) []Way {
+	var ways []Way
+	switch method {
+	case v1.ByGzip:
+		for _, level := range []string{"-6", "-9", "-1", "-2", "-3", "-4", "-5", "-7", "-8"} {
+			ways = append(ways, Way{[]string{"usr/bin/gzip", "bin/gzip"}, []string{"-n", "-c", level}})
+		}
+	case v1.ByZstd:
+		for _, level := range []string{"-9", "-19", "-3", "-1", "-10", "-12", "-15", "-18"} {
+			ways = append(ways, Way{[]string{"usr/bin/zstd", "bin/zstd"}, []string{"-q", "-c", level}})
+		}
+	}
+	return ways
+}
+
+// HeaderSize gives the size of the header of a gzip member (RFC 1952, 2.3), which holds a name
+// and a time that the program would not write again; 0 where there is nothing of that kind.
+func HeaderSize(file io.ReaderAt, found Found) (int64, error) {
+	if found.Method != v1.ByGzip {
+		return 0, nil
+	}
+	header := make([]byte, 64<<10)
+	n, err := file.ReadAt(header, found.Offset)
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	header = header[:n]
+	const fixed = 10
+	if len(header) < fixed {
+		return 0, io.ErrUnexpectedEOF
+	}
+	flags, at := header[3], fixed
+	const extra, name, comment, checksum = 4, 8, 16, 2
+	if flags&extra != 0 {
+		if len(header) < at+2 {
+			return 0, io.ErrUnexpectedEOF
+		}
+		at += 2 + int(header[at]) + int(header[at+1])<<8
+	}
+	for _, flag := range []byte{name, comment} {
+		if flags&flag == 0 {
+			continue
+		}
+		end := -1
+		if at <= len(header) {
+			end = bytes.IndexByte(header[at:], 0)
+		}
+		if end < 0 {
+			return 0, io.ErrUnexpectedEOF
+		}
+		at += end + 1
+	}
+	if flags&checksum != 0 {
+		at += 2
+	}
+	return int64(at), nil
+}
+
+// PlainHeader is the size of the header that "gzip -n" writes.
+const PlainHeader = 10

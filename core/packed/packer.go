@@ -1,0 +1,132 @@
+package packed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/trebuchet-update/tbupdate/core/command"
+)
+
+// nobody is the user that a packer runs as: it reads its input and writes its output,
+// and may do nothing else.
+const nobody = 65534
+
+// Packer runs a program of a tree that packs what it is given, such as gzip. It is jailed
+// in the tree, without privileges and without a network.
+type Packer struct {
+	program string
+	run     *exec.Cmd
+	input   io.WriteCloser
+	stderr  bytes.Buffer
+	read    chan error // of the goroutine that reads the output
+}
+
+// Start starts the program, a path in the tree whose top is jail. Its output goes to w, from
+// a goroutine, until End or Kill has returned.
+func Start(ctx context.Context, jail, program string, arguments []string, w io.Writer) (*Packer, error) {
+	p := &Packer{program: program, read: make(chan error, 1)}
+	p.run = exec.CommandContext(ctx, "/"+program, arguments...)
+	p.run.Env = command.Environment()
+	p.run.Dir = "/"
+	p.run.Stderr = &p.stderr
+	p.run.SysProcAttr = &syscall.SysProcAttr{
+		Chroot:     jail,
+		Credential: &syscall.Credential{Uid: nobody, Gid: nobody},
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	output, err := p.run.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if p.input, err = p.run.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := p.run.Start(); err != nil {
+		return nil, p.failed(err)
+	}
+	go func() {
+		_, err := io.Copy(w, output)
+		if err != nil {
+			_ = p.run.Process.Kill() // nobody takes what it writes any more
+			_, _ = io.Copy(io.Discard, output)
+		}
+		p.read <- err
+	}()
+	return p, nil
+}
+
+// Write gives the program more input.
+func (p *Packer) Write(b []byte) (int, error) {
+	n, err := p.input.Write(b)
+	if err != nil {
+		return n, p.failed(err)
+	}
+	return n, nil
+}
+
+// End ends the input and waits for the program. The first of what went wrong is the
+// error: in taking its output, or in the program.
+func (p *Packer) End() error {
+	closed := p.input.Close()
+	taken := <-p.read
+	ended := p.run.Wait()
+	switch {
+	case taken != nil:
+		return taken
+	case ended != nil:
+		return p.failed(ended)
+	case closed != nil && !errors.Is(closed, os.ErrClosed):
+		return p.failed(closed)
+	}
+	return nil
+}
+
+// Kill ends the program without waiting for what it does.
+func (p *Packer) Kill() {
+	_ = p.run.Process.Kill()
+	p.input.Close()
+	<-p.read
+	_ = p.run.Wait()
+}
+
+func (p *Packer) failed(err error) error {
+	said := strings.TrimSpace(p.stderr.String())
+	if said != "" {
+		said = ": " + strings.ReplaceAll(said, "\n", "; ")
+	}
+	return fmt.Errorf("cannot pack with %q of the tree: %w%s", p.program, err, said)
+}
+
+// ErrOther: a program packs other than it did where the stream was made.
+var ErrOther = errors.New("it packs other than it did")
+
+// Window passes on those bytes of a program's output that belong to a file: Length from
+// Skip on, which are the last ones.
+type Window struct {
+	W            io.Writer
+	Skip, Length uint64
+}
+
+// Write takes output.
+func (w *Window) Write(b []byte) (int, error) {
+	all := len(b)
+	passed := min(w.Skip, uint64(len(b)))
+	w.Skip -= passed
+	b = b[passed:]
+	if uint64(len(b)) > w.Length {
+		return 0, ErrOther
+	}
+	w.Length -= uint64(len(b))
+	if _, err := w.W.Write(b); err != nil {
+		return 0, err
+	}
+	return all, nil
+}
