@@ -152,13 +152,13 @@ func difference(content, source []byte) []byte {
 		at = first
 	}
 	for i, x := range alignments {
-		end, next := len(content), len(content)
+		end := len(content)
 		if i+1 < len(alignments) {
 			end = alignments[i+1].at
 		}
 		place := x.place - (x.at - at)
 		length := forward(content[at:end], source[place:])
-		next = end
+		next := end
 		if i+1 < len(alignments) {
 			next = end - backward(content, source, alignments[i+1], at+length)
 		}
