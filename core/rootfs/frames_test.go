@@ -256,30 +256,42 @@ func TestMetaKeepsWhatTheKernelTakes(t *testing.T) {
 	}
 }
 
-// FuzzDeployFrames carries out what a fuzzer makes of a stream, in a jail.
-func FuzzDeployFrames(f *testing.F) {
-	everything := v1.Frame{
-		Files: []v1.File{listed("file"), listed("dir/inner")}, Ranges: []v1.Range{{Length: 10}},
+// fuzzFrames is a frame that fits the jail of the fuzzers, with commands that are a changed
+// byte away from a way out.
+func fuzzFrames() v1.Frame {
+	return v1.Frame{
+		Files: []v1.File{listed("f"), listed("d/f")}, Ranges: []v1.Range{{Length: 10}},
 		Content: v1.Content{Size: 3, Stored: []byte("abc")},
 		Commands: []v1.Command{
-			v1.Directory{Path: "a", Metadata: v1.Metadata{Mode: 0o755}},
-			v1.PlainFile{Path: "a/b", Metadata: v1.Metadata{Mode: 0o600}, Size: 13, Digest: sha256.Sum256([]byte("abc0123456789")), Parts: []v1.Part{
+			v1.Directory{Path: "b", Metadata: v1.Metadata{Mode: 0o755}},
+			v1.PlainFile{Path: "b/b", Metadata: v1.Metadata{Mode: 0o600}, Size: 13, Digest: sha256.Sum256([]byte("abc0123456789")), Parts: []v1.Part{
 				{Kind: v1.Data, Length: 3}, {Kind: v1.Copy, Length: 10, File: 1},
 			}},
-			v1.Symlink{Path: "a/c", Metadata: v1.Metadata{Mode: 0o777}, Target: "../../outside"},
-			v1.Link{Path: "a/d", To: "file"}, v1.Move{Path: "a/e", From: "file", Moved: v1.Expect(0)},
-			v1.FIFO{Path: "fifo", Metadata: v1.Metadata{Mode: 0o644}}, v1.Delete{Path: "dir"},
+			v1.Symlink{Path: "b/c", Metadata: v1.Metadata{Mode: 0o777}, Target: "../../outside"},
+			v1.Link{Path: "b/d", To: "f"}, v1.Move{Path: "b/e", From: "f", Moved: v1.Expect(0)},
+			v1.FIFO{Path: "p", Metadata: v1.Metadata{Mode: 0o644}}, v1.Delete{Path: "d"},
 			v1.Meta{Mask: v1.MaskTime, Metadata: v1.Metadata{Seconds: 5}},
 		},
 	}
-	f.Add(frameStream(f, &v1.Digest{}, everything))
-	f.Add(frameStream(f, &v1.Digest{}, v1.Frame{Commands: []v1.Command{v1.Delete{Path: "relative/inner"}}}))
+}
+
+// FuzzDeployFrames carries out what a fuzzer makes of a stream, in a jail.
+func FuzzDeployFrames(f *testing.F) {
+	base := inMemory(f)
+	if _, err := deployFrames(f.Context(), fuzzJail(f, base).root, frameStream(f, &v1.Digest{}, fuzzFrames())); err != nil {
+		f.Fatal(err) // it would seed nothing
+	}
+	f.Add(frameStream(f, &v1.Digest{}, fuzzFrames()))
+	f.Add(frameStream(f, &v1.Digest{}, v1.Frame{Commands: []v1.Command{v1.Delete{Path: "l/f"}}}))
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		j := newJail(t)
-		before := describe(t, j.outside)
+		j := fuzzJail(t, base)
+		before, handles := describe(t, j.outside), openHandles(t)
 		_, _ = deployFrames(t.Context(), j.root, stream)
 		if diff := cmp.Diff(before, describe(t, j.outside)); diff != "" {
 			t.Errorf("something outside was touched (-before +after):\n%s", diff)
+		}
+		if now := openHandles(t); now != handles {
+			t.Errorf("%d handles were left open", now-handles)
 		}
 	})
 }

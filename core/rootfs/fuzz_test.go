@@ -50,7 +50,7 @@ func FuzzDeploy(f *testing.F) {
 }
 
 // fuzzJail is a small jail with short names, which mutations find easily.
-func fuzzJail(t *testing.T, base string) jail {
+func fuzzJail(t testing.TB, base string) jail {
 	t.Helper()
 	dir, err := os.MkdirTemp(base, "jail")
 	must(t, err)
