@@ -3,12 +3,15 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/delta"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
+	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
 
 func inspectCommand(s streams) *cobra.Command {
@@ -19,14 +22,10 @@ func inspectCommand(s streams) *cobra.Command {
 		Long: `Show what the stream FILE would do, entry by entry, and in sum, without touching
 anything. "-" is standard input. The stream is read to its end: at a damage the output
 ends too, with status 3. Leaving a directory sets its modification time; that is not
-listed.`,
+listed. Of a stream of version 1 the sums are shown.`,
 		Args: exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var p printer = &table{w: bufio.NewWriter(s.out)}
-			if asJSON {
-				p = &object{w: bufio.NewWriter(s.out)}
-			}
-			if err := inspect(cmd.Context(), s, args[0], p); err != nil {
+			if err := inspect(cmd.Context(), s, args[0], asJSON); err != nil {
 				return fail(fmt.Errorf("cannot inspect %q: %w", args[0], sentence(err)), "")
 			}
 			return nil
@@ -46,13 +45,24 @@ type printer interface {
 	flush() error
 }
 
-func inspect(ctx context.Context, s streams, name string, p printer) error {
+func inspect(ctx context.Context, s streams, name string, asJSON bool) error {
 	stream, err := openStream(ctx, s, name)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	totals, err := delta.Inspect(ctx, tbdiff.NewReader(stream), p.change)
+	source := bufio.NewReader(stream)
+	switch head, _ := source.Peek(len(v1.Magic)); string(head) {
+	case v1.Magic:
+		return inspectFrames(ctx, s, source, asJSON)
+	case bundle.Magic:
+		return errors.New("it is a bundle: see tbdiff bundle inspect")
+	}
+	var p printer = &table{w: bufio.NewWriter(s.out)}
+	if asJSON {
+		p = &object{w: bufio.NewWriter(s.out)}
+	}
+	totals, err := delta.Inspect(ctx, tbdiff.NewReader(source), p.change)
 	if err == nil {
 		err = p.finish(totals)
 	}
