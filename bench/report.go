@@ -19,6 +19,7 @@ type Report struct {
 	Data        Data         `json:"data"`
 	Runs        int          `json:"runs"` // measured ones, of each side
 	Comparisons []Comparison `json:"comparisons"`
+	Sizes       []Size       `json:"sizes"`
 }
 
 // Machine is what one has to know to judge the figures.
@@ -58,6 +59,18 @@ func (r Report) Print(w io.Writer) {
 		}
 		fmt.Fprintf(table, "%s\t%.2f\t%.1f %s\n", row(c.Ours), c.Ratio, c.Bar, verdict)
 		fmt.Fprintf(table, "%s\t\t\n", row(c.Plain))
+	}
+	table.Flush()
+
+	fmt.Fprintln(w)
+	table = tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "\tsize\tone run\tmemory")
+	for _, size := range r.Sizes {
+		memory := ""
+		if size.PeakBytes > 0 {
+			memory = megabytes(size.PeakBytes)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%.1f s\t%s\n", size.Command, megabytes(size.Bytes), size.Median(), memory)
 	}
 	table.Flush()
 }
