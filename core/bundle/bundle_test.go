@@ -353,6 +353,21 @@ func TestKeys(t *testing.T) {
 	if again.ID() != alice.ID() {
 		t.Errorf("the key that was read is %s instead of %s", again.ID(), alice.ID())
 	}
+	for _, path := range []string{directory, filepath.Join(directory, "alice.pub")} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bundle.ReadKeys(directory); err == nil || !strings.Contains(err.Error(), "others can write to "+path) {
+			t.Errorf("what others can write to: %v", err)
+		}
+		if err := os.Chmod(path, info.Mode()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if keys, err := bundle.ReadKeys(filepath.Join(directory, "none")); err != nil || keys != nil {
 		t.Errorf("no directory gives %v, %v", keys, err)
 	}

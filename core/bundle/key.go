@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -78,11 +79,15 @@ func ParsePublicKey(name string, text []byte) (*PublicKey, error) {
 type Keys []*PublicKey
 
 // ReadKeys reads all files *.pub of a directory. That there is no directory, or none in
-// it, is not an error: then nobody is trusted.
+// it, is not an error: then nobody is trusted. It is one when others than root and the
+// caller could have put a key there.
 func ReadKeys(directory string) (Keys, error) {
 	entries, err := os.ReadDir(directory)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
+	}
+	if err == nil {
+		err = checkOwn(directory)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the trusted keys: %w", err)
@@ -93,7 +98,11 @@ func ReadKeys(directory string) (Keys, error) {
 		if !ok {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(directory, entry.Name()))
+		path := filepath.Join(directory, entry.Name())
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = checkOwn(path)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot read a trusted key: %w", err)
 		}
@@ -107,6 +116,22 @@ func ReadKeys(directory string) (Keys, error) {
 		}
 	}
 	return keys, nil
+}
+
+// checkOwn makes sure that nobody but root and the caller can write something.
+func checkOwn(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok || stat.Uid != 0 && int(stat.Uid) != os.Geteuid():
+		return fmt.Errorf("%s belongs to somebody else", path)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("others can write to %s (mode %#o)", path, info.Mode().Perm())
+	}
+	return nil
 }
 
 // PrivateKey signs.

@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/trebuchet-update/tbupdate/core/bundle"
+	"github.com/trebuchet-update/tbupdate/core/packed"
 	"github.com/trebuchet-update/tbupdate/core/pluginhost"
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
@@ -70,7 +71,7 @@ func classify(err error) Class {
 		return NoRoom
 	case errors.Is(err, tbdiff.ErrMalformed), errors.Is(err, tbdiff.ErrTruncated), errors.Is(err, tbdiff.ErrUnsafe),
 		errors.Is(err, rootfs.ErrOriginMismatch), errors.Is(err, sdk.ErrNoKernel),
-		errors.Is(err, bundle.ErrMalformed), errors.Is(err, bundle.ErrUntrusted):
+		errors.Is(err, bundle.ErrMalformed), errors.Is(err, bundle.ErrUntrusted), errors.Is(err, packed.ErrOther):
 		return Refused
 	}
 	return Failed
