@@ -52,7 +52,7 @@ func bundleCreateCommand(s streams) *cobra.Command {
 		Use:   "create --product NAME --version VERSION [--from ORIGIN]... --to TARGET [--key FILE]... -o FILE",
 		Short: "Make a bundle of trees",
 		Long: `Make a bundle that takes a machine to the tree TARGET: from each ORIGIN with a delta, and
-from any other with all of it.
+from any other with all of it. Trees are directories or tarballs (.tar, .tar.gz, .tar.xz, .tar.zst).
 
 Without --key the bundle is not signed: see tbdiff bundle sign.`,
 		Args: cobra.NoArgs,
@@ -106,7 +106,11 @@ func (p *packaging) run(ctx context.Context, s streams) error {
 	}
 	signers, err := readPrivateKeys(p.keys)
 	if err == nil {
-		err = p.describe(ctx)
+		var release func() error
+		if release, err = p.unpack(ctx); err == nil {
+			defer release() // what it leaves is beside the output, and named
+			err = p.describe()
+		}
 	}
 	if err != nil {
 		return fail(doing(err), unwritten)
@@ -138,8 +142,33 @@ func (p *packaging) run(ctx context.Context, s streams) error {
 	return nil
 }
 
+// unpack puts directories in the place of tarballs.
+func (p *packaging) unpack(ctx context.Context) (release func() error, err error) {
+	var releases []func() error
+	release = func() error {
+		var failed []error
+		for _, r := range releases {
+			failed = append(failed, r())
+		}
+		return errors.Join(failed...)
+	}
+	trees := []*string{&p.to}
+	for i := range p.from {
+		trees = append(trees, &p.from[i])
+	}
+	for _, tree := range trees {
+		dir, r, err := treeOf(ctx, *tree, filepath.Dir(p.out))
+		if err != nil {
+			return nil, errors.Join(err, release())
+		}
+		*tree = dir
+		releases = append(releases, r)
+	}
+	return release, nil
+}
+
 // describe fills in what the tree itself tells.
-func (p *packaging) describe(context.Context) error {
+func (p *packaging) describe() error {
 	if p.notes != "" {
 		notes, err := os.ReadFile(p.notes)
 		if err != nil {
