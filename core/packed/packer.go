@@ -63,13 +63,13 @@ func Start(ctx context.Context, jail, program string, arguments []string, w io.W
 	return p, nil
 }
 
-// Write gives the program more input.
+// Write gives the program more input. Where that fails End tells why.
 func (p *Packer) Write(b []byte) (int, error) {
 	n, err := p.input.Write(b)
 	if err != nil {
-		return n, p.failed(err)
+		err = fmt.Errorf("cannot pack with %q of the tree: %w", p.program, err)
 	}
-	return n, nil
+	return n, err
 }
 
 // End ends the input and waits for the program. The first of what went wrong is the
@@ -97,6 +97,7 @@ func (p *Packer) Kill() {
 	_ = p.run.Wait()
 }
 
+// failed adds what the program complained of, once it has ended.
 func (p *Packer) failed(err error) error {
 	said := strings.TrimSpace(p.stderr.String())
 	if said != "" {

@@ -36,11 +36,15 @@ func (m *making) Write(b []byte) (int, error) {
 
 // take gives content to the file, or to the program that packs it.
 func (m *making) take(b []byte) error {
-	var err error
-	if m.packer != nil {
-		_, err = m.packer.Write(b)
-	} else {
-		_, err = m.Write(b)
+	if m.packer == nil {
+		_, err := m.Write(b)
+		return err
+	}
+	_, err := m.packer.Write(b)
+	if err != nil {
+		packer := m.packer
+		m.packer = nil
+		err = cmp.Or(packer.End(), err)
 	}
 	return err
 }

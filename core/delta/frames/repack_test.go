@@ -2,6 +2,7 @@ package frames_test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -90,15 +91,14 @@ func microcode(t testing.TB) []byte {
 // TestPackedFilesAreLookedInto has initial RAM disks that differ in a few words: packed
 // they have nothing in common behind the first of them.
 func TestPackedFilesAreLookedInto(t *testing.T) {
-	const size = 12 << 20 // in several frames
-	before, after := words(1, size), words(1, size, 17, 200_000, 400_000)
 	for name, c := range map[string]struct {
 		program string
 		level   string
 		head    []byte
 		without bool // the tree lacks the program
+		size    int  // 4 MiB if it is 0
 	}{
-		"gzip":                  {program: "/usr/bin/gzip", level: "-6"},
+		"gzip, several frames":  {program: "/usr/bin/gzip", level: "-6", size: 9 << 20},
 		"gzip, best":            {program: "/usr/bin/gzip", level: "-9"},
 		"gzip behind microcode": {program: "/usr/bin/gzip", level: "-6", head: microcode(t)},
 		"zstd":                  {program: "/usr/bin/zstd", level: "-9"},
@@ -107,6 +107,8 @@ func TestPackedFilesAreLookedInto(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			origin, target := t.TempDir(), t.TempDir()
+			size := cmp.Or(c.size, 4<<20)
+			before, after := words(1, size), words(1, size, 17, 20_000, 100_000)
 			for top, content := range map[string][]byte{origin: before, target: after} {
 				write(t, top+"/boot/initrd.img-"+fmt.Sprint(len(top)), c.head, pack(t, content, c.program, "-c", c.level))
 				if !c.without {

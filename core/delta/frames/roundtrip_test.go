@@ -78,7 +78,7 @@ func digest(t testing.TB, path string) v1.Digest {
 // TestRoundTrip is the promise of the package: the stream of two trees turns the one into
 // the other, whatever they hold.
 func TestRoundTrip(t *testing.T) {
-	const seeds = 300
+	const seeds = 150
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
