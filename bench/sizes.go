@@ -17,7 +17,9 @@ type Size struct {
 // measureSizes makes the update in our ways, and in plain ones.
 func measureSizes(ctx context.Context, s settings, scratch, oldTree, newTree string) ([]Size, error) {
 	file := filepath.Join(scratch, "sized")
-	shell := func(script string) []string { return []string{"bash", "-euc", script, "bash", s.tbdiff, oldTree, newTree, file} }
+	shell := func(script string) []string {
+		return []string{"bash", "-euc", script, "bash", s.tbdiff, oldTree, newTree, file}
+	}
 	const tar = `tar --sort=name --xattrs -C "$%d" -c .`
 	var sizes []Size
 	for _, way := range []side{
