@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -44,7 +45,10 @@ func setAttributes(e *entry, attributes []v1.Attribute) error {
 }
 
 func setTime(e *entry, m *v1.Metadata) error {
-	modified := unix.Timespec{Sec: m.Seconds, Nsec: int64(m.Nanoseconds)}
+	modified, err := unix.TimeToTimespec(time.Unix(m.Seconds, int64(m.Nanoseconds)))
+	if err != nil {
+		return fmt.Errorf("cannot set time: %d is beyond this machine's: %w", m.Seconds, err)
+	}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, e.path(), []unix.Timespec{{Nsec: unix.UTIME_OMIT}, modified}, 0); err != nil {
 		return fmt.Errorf("cannot set time: %w", err)
 	}
