@@ -28,7 +28,7 @@ const espMount = "/efi"
 func grubEFI() Platform {
 	return Platform{
 		Name: "grub-efi", Arch: "amd64",
-		Program: "qemu-system-x86_64", Arguments: efiPC(), Variables: firmwareVariables, Memory: x86Memory, Console: "ttyS0",
+		Program: "qemu-system-x86_64", Arguments: efiPC(), Variables: firmwareVariables, Memory: x86Memory, Kernel: x86Kernel,
 		First:  Partition{Type: efiSystem, Size: 64 << 20, FAT: true},
 		Plugin: "extboot", BootConfig: bootOnPartition,
 		Install: installGRUBForEFI,
@@ -39,7 +39,7 @@ func grubEFI() Platform {
 func systemdBoot() Platform {
 	return Platform{
 		Name: "systemd-boot", Arch: "amd64",
-		Program: "qemu-system-x86_64", Arguments: efiPC(), Variables: firmwareVariables, Memory: x86Memory, Console: "ttyS0",
+		Program: "qemu-system-x86_64", Arguments: efiPC(), Variables: firmwareVariables, Memory: x86Memory, Kernel: x86Kernel,
 		First:  Partition{Type: efiSystem, Size: 128 << 20, FAT: true},
 		Fstab:  []string{"/dev/vda1 " + espMount + " vfat rw,noatime,umask=077 0 0"},
 		Plugin: "extboot", InGuest: true,

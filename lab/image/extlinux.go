@@ -13,7 +13,7 @@ import (
 func extlinux() Platform {
 	return Platform{
 		Name: "extlinux", Arch: "amd64",
-		Program: "qemu-system-x86_64", Arguments: pc, Memory: x86Memory, Console: "ttyS0",
+		Program: "qemu-system-x86_64", Arguments: pc, Memory: x86Memory, Kernel: x86Kernel,
 		// It needs no partition for itself; every disk of the lab has one.
 		First:  Partition{Type: linuxData, Size: 1 << 20},
 		Plugin: "extboot", BootConfig: bootOnPartition,

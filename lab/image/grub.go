@@ -17,7 +17,7 @@ import (
 func grubBIOS() Platform {
 	return Platform{
 		Name: "grub", Arch: "amd64",
-		Program: "qemu-system-x86_64", Arguments: pc, Memory: x86Memory, Console: "ttyS0",
+		Program: "qemu-system-x86_64", Arguments: pc, Memory: x86Memory, Kernel: x86Kernel,
 		First:  Partition{Type: biosBoot, Size: 1 << 20},
 		Plugin: "extboot", BootConfig: bootOnPartition,
 		Install: installGRUBForBIOS,

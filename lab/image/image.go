@@ -221,7 +221,7 @@ func (d *Disk) config(host *Disk) string {
 	}
 	lines = append(lines,
 		"[boot]", fmt.Sprintf("plugin = %q", p.Plugin),
-		fmt.Sprintf("arguments = %q", "console="+p.Console+" "+commonArguments),
+		fmt.Sprintf("arguments = %q", p.Kernel+" "+commonArguments),
 	)
 	if !d.spec.Systemd { // which can do with the default
 		lines = append(lines, fmt.Sprintf("trial_arguments = %q", trialArguments))
@@ -246,7 +246,7 @@ func (d *Disk) confirmTimeout() string {
 
 // arguments are those of the installed system's kernel.
 func (d *Disk) arguments() string {
-	return fmt.Sprintf("root=UUID=%s rootflags=subvol=%s rw console=%s %s", d.RootUUID, Installed, d.spec.Platform.Console, commonArguments)
+	return fmt.Sprintf("root=UUID=%s rootflags=subvol=%s rw %s %s", d.RootUUID, Installed, d.spec.Platform.Kernel, commonArguments)
 }
 
 // initialise takes the installed system into the layout, with the updater itself.

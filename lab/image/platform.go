@@ -21,8 +21,9 @@ type Platform struct {
 	// Variables is a file with the firmware's variables, of which each machine gets a
 	// copy of its own as a second pflash; "" for none.
 	Variables string
-	// Console is the kernel's name for the first serial port.
-	Console string
+	// Kernel are the kernel's arguments on this machine: its console is the first serial
+	// port.
+	Kernel string
 
 	// First is the disk's first partition, which belongs to firmware or boot loader.
 	First Partition

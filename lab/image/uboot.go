@@ -31,7 +31,7 @@ func armBoard(name string, settings ...string) Platform {
 		Program:   arm64tree.Emulator,
 		Arguments: append(arm64tree.Board(), "-accel", "tcg,thread=multi,tb-size=256"),
 		Memory:    arm64tree.Memory,
-		Console:   "ttyAMA0",
+		Kernel:    "console=ttyAMA0",
 		// U-Boot writes its count of tries there, since it does not write to ext4.
 		First:      Partition{Type: basicData, Size: 64 << 20, FAT: true},
 		Fstab:      []string{"/dev/vda1 " + stateDirectory + " vfat rw,noatime,umask=077 0 0"},

@@ -4,6 +4,10 @@ package image
 // initramfs that are unpacked.
 const x86Memory = 512
 
+// x86Kernel are the arguments of a kernel on the board: it would count the interrupts of a
+// timer that a busy host emulates too slowly, and panic.
+const x86Kernel = "console=ttyS0 no_timer_check"
+
 // pc is the board of the x86 machines: as much processor as the emulator can do (the
 // SHA extensions make digests quicker), and code that is translated once is kept.
 var pc = []string{"-accel", "tcg,thread=multi,tb-size=256", "-machine", "pc", "-cpu", "max", "-smp", "1"}
