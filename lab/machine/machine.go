@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trebuchet-update/tbupdate/lab/guest/protocol"
 	"github.com/trebuchet-update/tbupdate/lab/image"
 	"github.com/trebuchet-update/tbupdate/lab/qemu"
@@ -196,13 +198,17 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	return m.WaitOff(ctx)
 }
 
-// end runs a command that the guest may not survive long enough to answer.
+// terminated is the exit status of a shell that SIGTERM ended.
+const terminated = 128 + int(unix.SIGTERM)
+
+// end runs a command that the guest may not survive long enough to answer: init may end the
+// shell first, and the agent may still say so.
 func (m *Machine) end(ctx context.Context, command string) error {
 	answer, err := m.Run(ctx, command)
 	if errors.Is(err, qemu.ErrOff) || errors.Is(err, qemu.ErrReset) {
 		return nil
 	}
-	if err == nil && answer.Exit != 0 {
+	if err == nil && answer.Exit != 0 && answer.Exit != terminated {
 		err = fmt.Errorf("%s ended with %d in the guest: %s", command, answer.Exit, answer.Stderr)
 	}
 	return err
