@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -264,7 +265,7 @@ func withEnvelope(t testing.TB, b []byte, change func(*dsse.Envelope)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	head := append([]byte(bundle.Magic), byte(len(text)&0x7f|0x80), byte(len(text)>>7&0x7f|0x80), byte(len(text)>>14))
+	head := binary.AppendUvarint([]byte(bundle.Magic), uint64(len(text)))
 	return append(append(head, text...), rest...)
 }
 

@@ -93,9 +93,9 @@ func readEnvelope(source io.Reader) (*dsse.Envelope, error) {
 	case err != nil:
 		return nil, err
 	}
-	size, err := binary.ReadUvarint(oneByte{source})
+	size, err := readUvarint(source)
 	if err != nil {
-		return nil, cut(err)
+		return nil, err
 	}
 	if size > maxEnvelope {
 		return nil, malformed("its envelope has %d bytes, more than %d", size, maxEnvelope)
@@ -107,14 +107,19 @@ func readEnvelope(source io.Reader) (*dsse.Envelope, error) {
 	return parseEnvelope(text.Bytes())
 }
 
-// oneByte reads no byte more than it is asked for.
-type oneByte struct{ io.Reader }
-
-// ReadByte reads one byte.
-func (o oneByte) ReadByte() (byte, error) {
-	var b [1]byte
-	_, err := io.ReadFull(o.Reader, b[:])
-	return b[0], err
+// readUvarint reads a number, byte by byte: what follows it is not taken.
+func readUvarint(source io.Reader) (uint64, error) {
+	var number []byte
+	for next := []byte{0x80}; next[0]&0x80 != 0 && len(number) < binary.MaxVarintLen64; number = append(number, next[0]) {
+		if _, err := io.ReadFull(source, next); err != nil {
+			return 0, cut(err)
+		}
+	}
+	n, length := binary.Uvarint(number)
+	if length <= 0 || length != len(binary.AppendUvarint(nil, n)) {
+		return 0, malformed("the size of its envelope is no number")
+	}
+	return n, nil
 }
 
 // Payload gives the payload of this number, verified piece by piece as it is read. It
