@@ -61,7 +61,7 @@ var kernelTrees = map[string]func(ctx context.Context, top string) ([]string, er
 // debianTrees are those of the demonstration, which are cached as well: the first two
 // releases, with two kernels of one series.
 func debianTrees(ctx context.Context, top string) ([]string, error) {
-	output, err := command.Run(ctx, nil, filepath.Join(top, "demo/trees"), filepath.Join(top, "build/cache"))
+	output, err := command.Run(ctx, nil, filepath.Join(top, "demo/trees"), "demo", filepath.Join(top, "build/cache"))
 	if err != nil {
 		return nil, err
 	}
