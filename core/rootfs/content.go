@@ -14,7 +14,7 @@ const (
 	bufferSize = 1 << 20
 	// cloneFrom is the length from which the kernel is asked to clone or copy a
 	// range. Below it a copy costs less than a shared extent does later.
-	cloneFrom = 128 << 10
+	cloneFrom = 32 << 10
 )
 
 // writeData writes the current command's payload at the position of handle.

@@ -135,7 +135,7 @@ func (d *frameDeployment) data(m *making, p v1.Part) error {
 
 // hole leaves a part of the file out: it reads as zeros then.
 func (d *frameDeployment) hole(m *making, p v1.Part) error {
-	zeros := d.buffer
+	zeros := d.buffer[:min(p.Length, uint64(len(d.buffer)))]
 	clear(zeros)
 	take := func(b []byte) error { _, err := m.sum.Write(b); return err }
 	if m.packer != nil {
