@@ -3,16 +3,19 @@
 PREFIX   = /usr
 DESTDIR  =
 FUZZTIME = 30s
+PAIRS    = all
 BOOT     = 1
 # A test that waits for ever is a failure; the slowest package takes minutes.
 TESTFLAGS = -timeout 20m
 
 # What tests, demonstration and checks run, by Debian package.
-PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod mmdebstrap mount openssl \
+PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod libzstd-dev mmdebstrap mount openssl \
            protobuf-compiler shellcheck syslinux-common systemd util-linux zstd $(LABPACKAGES)
 # What the machines of the lab, and their disks, are made of.
 LABPACKAGES = busybox-static cpio device-tree-compiler dosfstools grub-efi-amd64-bin grub-pc-bin libubootenv-tool \
               mtools ovmf qemu-system-arm qemu-system-x86 qemu-utils systemd-boot-efi u-boot-qemu u-boot-tools
+# What make bench-peers measures beside.
+PEERPACKAGES = casync ostree rsync
 # What builds the U-Boot that counts (lab/uboot), which only test-full needs.
 FULLPACKAGES = bison dpkg-dev flex gcc-aarch64-linux-gnu libssl-dev
 
@@ -26,6 +29,10 @@ BIN = bin$(if $(GOARCH),/$(GOARCH)$(if $(GOARM),v$(GOARM)))
 
 # Static programs without paths of the building machine in them.
 GOBUILD  = CGO_ENABLED=0 $(if $(GOARCH),GOARCH=$(GOARCH) GOARM=$(GOARM)) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+# tbdiff packs best with libzstd, where that is installed, and stays a static program.
+LIBZSTD  = $(if $(GOARCH),,$(shell cc -E -include zstd.h -x c /dev/null >/dev/null 2>&1 && echo libzstd))
+GOBUILD_libzstd = CGO_ENABLED=1 go build -trimpath -tags libzstd,netgo,osusergo \
+	-ldflags '-s -w -X main.version=$(VERSION) -linkmode external -extldflags -static'
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # Programs by where their sources are: cmd/NAME, plugins/NAME. PLUGINS maps the
@@ -46,7 +53,7 @@ SCRIPTS = .ci/run demo/boot demo/run demo/trees \
           system/initramfs-tools/scripts/init-bottom/tbupdate
 
 .DELETE_ON_ERROR:
-.PHONY: help build install demo test test-full lab lint bench fuzz generate deps root clean distclean
+.PHONY: help build install demo test test-full lab lint bench bench-peers fuzz generate deps root clean distclean
 
 help:
 	@echo 'make build      programs into bin/, plugins into bin/plugins/; with GOARCH=arm64, or'
@@ -60,6 +67,8 @@ help:
 	@echo '                PLATFORM=grub for one kind of machine only (root)'
 	@echo 'make lint       gofmt, go vet, staticcheck, shellcheck'
 	@echo 'make bench      create and apply against cat and cp (root)'
+	@echo 'make bench-peers  updates of several kinds, made by tbdiff and by other tools: sizes;'
+	@echo '                PAIRS=security,next for some of them only (root)'
 	@echo 'make fuzz       each fuzz target for FUZZTIME, here $(FUZZTIME)'
 	@echo 'make generate   the generated Go code of the wire contract'
 	@echo 'make deps       install the Debian packages that these need (root)'
@@ -67,7 +76,7 @@ help:
 
 build:
 	@mkdir -p $(BIN)/plugins
-	$(foreach p,$(PROGRAMS),$(GOBUILD) -o $(BIN)/$p ./cmd/$p$(newline))
+	$(foreach p,$(PROGRAMS),$(GOBUILD$(and $(filter tbdiff,$p),$(LIBZSTD:%=_%))) -o $(BIN)/$p ./cmd/$p$(newline))
 	$(foreach p,$(PLUGINS),$(GOBUILD) -o $(BIN)/plugins/$(call plugin-name,$p) ./plugins/$(firstword $(subst :, ,$p))$(newline))
 	$(foreach l,$(LINKS),ln -sf tbdiff $(BIN)/$l$(newline))
 
@@ -101,12 +110,12 @@ STORIES    = ./lab/scenario
 OTHERTESTS = $$(go list ./... | grep -v '/lab/scenario$$')
 
 test: root deps
-	go test -race $(TESTFLAGS) $(OTHERTESTS)
+	go test -race -tags '$(LIBZSTD)' $(TESTFLAGS) $(OTHERTESTS)
 	go test -count=1 $(TESTFLAGS) $(STORIES)
 
 test-full: PACKAGES += $(FULLPACKAGES)
 test-full: root deps
-	go test -race -tags full -timeout 90m $(OTHERTESTS)
+	go test -race -tags 'full $(LIBZSTD)' -timeout 90m $(OTHERTESTS)
 	go test -count=1 -tags full -timeout 180m -v $(STORIES)
 	$(MAKE) fuzz
 
@@ -116,9 +125,13 @@ lab: root deps
 lint:
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
-	go vet ./...
-	go tool staticcheck ./...
+	go vet -tags '$(LIBZSTD)' ./...
+	go tool staticcheck -tags '$(LIBZSTD)' ./...
 	shellcheck $(wildcard $(SCRIPTS))
+
+bench-peers: PACKAGES += $(PEERPACKAGES)
+bench-peers: root deps build
+	unshare --mount --propagation private go run ./bench -pairs $(PAIRS)
 
 bench: root deps build
 	unshare --mount --propagation private go run ./bench

@@ -37,7 +37,7 @@ change. Sockets are left out of it, with a note.`,
 		},
 	}
 	command.Flags().StringVar(&o.format, "format", formatV0, "format of the stream: v0 or v1")
-	command.Flags().StringVar(&o.level, "level", levelDefault, "for v1, how much work to put into making it small: fast or default")
+	command.Flags().StringVar(&o.level, "level", levelDefault, "for v1, how much work to put into making it small: fast, default or small")
 	command.Flags().StringVarP(&o.out, "output", "o", "", "file that the stream goes to; - is standard output")
 	return command
 }
@@ -48,6 +48,7 @@ const (
 	formatV1     = "v1"
 	levelFast    = "fast"
 	levelDefault = "default"
+	levelSmall   = "small"
 )
 
 // creation is a stream that is to be made.
@@ -73,7 +74,10 @@ func (c *creation) run(ctx context.Context, s streams) error {
 func (c *creation) createFrames(ctx context.Context, s streams) error {
 	level, ok := levels[c.level]
 	if !ok {
-		return usage("cannot make a stream at the level %q: it is fast or default", c.level)
+		return usage("cannot make a stream at the level %q: it is fast, default or small", c.level)
+	}
+	if err := level.Check(); err != nil {
+		return usage("cannot make a stream at the level %q: %w", c.level, err)
 	}
 	if err := c.checkPlace(); err != nil {
 		return err
@@ -92,7 +96,7 @@ func (c *creation) createFrames(ctx context.Context, s streams) error {
 }
 
 // levels are the values of --level.
-var levels = map[string]frames.Level{levelFast: frames.Fast, levelDefault: frames.Default}
+var levels = map[string]frames.Level{levelFast: frames.Fast, levelDefault: frames.Default, levelSmall: frames.Small}
 
 // noteSockets says what was left out.
 func noteSockets(s streams, paths []string) {

@@ -114,8 +114,9 @@ type Way struct {
 	Arguments []string
 }
 
-// Ways gives the usual ways, the most usual first.
-func Ways(method v1.PackedBy) []Way {
+// Ways gives the usual ways, the most usual first. size is of what is packed, in bytes: a
+// program that packed a file knew it beforehand.
+func Ways(method v1.PackedBy, size uint64) []Way {
 	var ways []Way
 	switch method {
 	case v1.ByGzip:
@@ -123,8 +124,11 @@ func Ways(method v1.PackedBy) []Way {
 			ways = append(ways, Way{[]string{"usr/bin/gzip", "bin/gzip"}, []string{"-n", "-c", level}})
 		}
 	case v1.ByZstd:
+		known := fmt.Sprintf("--stream-size=%d", size)
 		for _, level := range []string{"-9", "-19", "-3", "-1", "-10", "-12", "-15", "-18"} {
-			ways = append(ways, Way{[]string{"usr/bin/zstd", "bin/zstd"}, []string{"-q", "-c", level}})
+			for _, arguments := range [][]string{{"-q", "-c", level, known}, {"-q", "-c", level}} {
+				ways = append(ways, Way{[]string{"usr/bin/zstd", "bin/zstd"}, arguments})
+			}
 		}
 	}
 	return ways

@@ -18,7 +18,7 @@ import (
 
 // Memory is a limit that a program which creates does well to set (runtime/debug.SetMemoryLimit),
 // in bytes: garbage is taken away before it adds up to more.
-const Memory = 384 << 20
+const Memory = 256 << 20
 
 // Options of Create.
 type Options struct {
@@ -40,40 +40,60 @@ type Stats struct {
 // Create writes to w the stream of version 1 that turns the tree origin into the tree
 // target, each given by the path of its top directory; an origin of "" is nothing.
 //
-// Both trees must stay as they are meanwhile; an entry that changes while it is read is
+// A level that the program does not have is an ErrLevel. Both trees must stay as they are meanwhile; an entry that changes while it is read is
 // a *tree.ChangedError. After an error w may have the beginning of a stream.
 func Create(ctx context.Context, w io.Writer, origin, target string, o Options) (Stats, error) {
+	if err := o.Level.Check(); err != nil {
+		return Stats{}, err
+	}
 	was, is, err := readBoth(ctx, origin, target)
 	if err != nil {
 		return Stats{}, err
 	}
-	spool, err := os.CreateTemp(o.Spool, ".tbdiff-frames-*")
+	frames, err := spool(o.Spool)
 	if err != nil {
-		return Stats{}, fmt.Errorf("cannot put frames aside: %w", err)
+		return Stats{}, err
 	}
-	defer spool.Close()
-	if err := os.Remove(spool.Name()); err != nil {
-		return Stats{}, fmt.Errorf("cannot put frames aside: %w", err)
-	}
+	defer frames.Close()
 	stats := Stats{Header: v1.Header{Target: is.Digest(), ContentLimit: contentLimit, SourceLimit: sourceLimit}}
 	if origin != "" {
 		digest := v1.Digest(was.Digest())
 		stats.Header.Origin = &digest
 	}
 	p := newPlanner(was, is)
+	if origin != "" {
+		p.late = packedFiles(is, target)
+	}
 	f := &framer{
 		ctx: ctx, planner: p, similar: newSimilar(was), made: map[v1.Digest]string{},
-		trees: map[*tree.Index]string{was: origin, is: target},
+		trees: map[*tree.Index]string{was: origin, is: target}, places: newPlaces(readBytes(was, is, p.origin, p.target)), spool: o.Spool,
 	}
-	err = packAll(ctx, o.Level, &stats, spool, func(emit func(*unpacked) error) error {
+	err = packAll(ctx, o.Level, &stats, frames, func(emit func(*unpacked) error) error {
 		f.emit = emit
-		return f.run(p.plan())
+		steps := p.plan()
+		if err := f.readOrigin(); err != nil {
+			return fmt.Errorf("cannot read the origin: %w", err)
+		}
+		return f.run(steps)
 	})
 	stats.Sockets, stats.TreeSize = p.sockets, sizeOf(is)
 	if err != nil {
 		return stats, err
 	}
-	return stats, assemble(w, &stats, spool)
+	return stats, assemble(w, &stats, frames)
+}
+
+// spool makes a file without a name, for what is put aside.
+func spool(directory string) (*os.File, error) {
+	file, err := os.CreateTemp(directory, ".tbdiff-spool-*")
+	if err != nil {
+		return nil, fmt.Errorf("cannot put something aside: %w", err)
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("cannot put something aside: %w", err)
+	}
+	return file, nil
 }
 
 // readBoth reads both trees.

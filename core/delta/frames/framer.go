@@ -1,8 +1,11 @@
 package frames
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"path/filepath"
 
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 	"github.com/trebuchet-update/tbupdate/core/tree"
@@ -10,8 +13,8 @@ import (
 
 // Limits of the frames that are made.
 const (
-	contentLimit = v1.MaxContent
-	sourceLimit  = v1.MaxSource
+	contentLimit = v1.MaxContent / 2
+	sourceLimit  = v1.MaxSource / 2
 	// commandLimit is about what the commands of a frame may take, in bytes.
 	commandLimit = 256 << 10
 	// copyFrom is the size from which a file that is there already is copied rather
@@ -24,6 +27,8 @@ type framer struct {
 	ctx     context.Context
 	planner *planner
 	similar *similar
+	places  *places
+	spool   string                 // directory for what is put aside
 	trees   map[*tree.Index]string // paths of the tops
 	emit    func(*unpacked) error
 	made    map[v1.Digest]string // paths of plain files that the stream made so far, by content
@@ -34,10 +39,10 @@ type framer struct {
 // building is a frame that is being put together.
 type building struct {
 	unpacked
-	turn  string           // path of its first command
-	files map[v1.File]int  // of the frame's list
-	whole map[v1.File]bool // files that are in the source from end to end
-	size  int              // of commands and lists, roughly
+	turn  string             // path of its first command
+	files map[v1.File]int    // of the frame's list
+	upTo  map[v1.File]uint64 // positions in files up to which they are in the source
+	size  int                // of commands and lists, roughly
 }
 
 // run makes frames of all steps.
@@ -63,7 +68,7 @@ func (f *framer) run(steps []step) error {
 // to come.
 func (f *framer) at(path string) *building {
 	if f.now == nil {
-		f.now = &building{turn: path, files: map[v1.File]int{}, whole: map[v1.File]bool{}}
+		f.now = &building{turn: path, files: map[v1.File]int{}, upTo: map[v1.File]uint64{}}
 	}
 	return f.now
 }
@@ -175,7 +180,7 @@ func (s source) file() v1.File {
 // step is not done yet; false for none.
 func (f *framer) holds(path, turn string) (source, bool) {
 	p := f.planner
-	if e := p.target[path]; e != nil && comparePaths(path, turn) < 0 {
+	if e := p.target[path]; e != nil && p.before(path, turn) {
 		return source{e, f.trees[p.is]}, e.Kind() == tree.KindFile
 	}
 	e := p.origin[path]
@@ -245,4 +250,26 @@ func (f *framer) predecessor(e *tree.Indexed, turn string) (source, bool) {
 		}
 	}
 	return source{}, false
+}
+
+// readOrigin remembers what there is in files of the origin that are replaced or removed.
+func (f *framer) readOrigin() error {
+	top := f.trees[f.planner.was]
+	for i := range f.planner.was.Entries {
+		e := &f.planner.was.Entries[i]
+		if !worthPlaces(e, f.planner.target) {
+			continue
+		}
+		file, err := openVerified(filepath.Join(top, e.Path), &e.Entry)
+		if err != nil {
+			return err
+		}
+		err = f.places.add(f.ctx, source{e, top}, io.NewSectionReader(file, 0, int64(e.Size)))
+		err = cmp.Or(err, file.verify())
+		file.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package frames
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -9,29 +10,45 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/trebuchet-update/tbupdate/core/delta/libzstd"
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
 
 // Level says how much work goes into making a stream small.
 type Level int
 
-// The levels.
+// The levels. Small takes several times as long as Default, and libzstd.
 const (
 	Default Level = iota
 	Fast
+	Small
 )
 
-func (l Level) encoderLevel() zstd.EncoderLevel {
-	if l == Fast {
-		return zstd.SpeedBetterCompression
+// smallest is libzstd's level for Small: the highest that needs no memory out of the ordinary.
+const smallest = 19
+
+// ErrLevel says that a level cannot be had: the program was built without libzstd.
+var ErrLevel = errors.New("it takes libzstd, which this program was built without")
+
+// Check gives ErrLevel for a level that the program does not have.
+func (l Level) Check() error {
+	if l == Small && !libzstd.Available {
+		return ErrLevel
 	}
-	return zstd.SpeedBestCompression
+	return nil
 }
 
 // pack is a v1.Pack.
 func (l Level) pack(content, dictionary []byte) ([]byte, error) {
+	if l == Small {
+		return libzstd.Pack(content, dictionary, smallest)
+	}
+	level := zstd.SpeedBestCompression
+	if l == Fast {
+		level = zstd.SpeedBetterCompression
+	}
 	options := []zstd.EOption{
-		zstd.WithEncoderLevel(l.encoderLevel()), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+		zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
 		zstd.WithSingleSegment(true), zstd.WithWindowSize(window(len(content) + len(dictionary))),
 	}
 	if len(dictionary) > 0 {
@@ -119,26 +136,35 @@ func packFrame(level Level, u *unpacked, header *v1.Header) packedFrame {
 	return packedFrame{bytes: b, totals: u.frame.Totals(), err: err}
 }
 
+// packContent packs the content in the way that makes it smallest. Which that is, a quick try
+// tells.
 func packContent(level Level, u *unpacked) (v1.Content, error) {
 	content := v1.Content{Size: uint64(len(u.content)), Stored: u.content}
 	if len(u.content) == 0 {
 		return content, nil
 	}
-	stored, err := level.pack(u.content, u.source)
+	method, matter, source := v1.Zstd, u.content, u.source
+	stored, err := Fast.pack(matter, source)
 	if err != nil {
 		return content, err
 	}
+	if len(u.source) > 0 {
+		difference := difference(u.content, u.source)
+		tried, err := Fast.pack(difference, nil)
+		if err != nil {
+			return content, err
+		}
+		if len(tried) < len(stored) {
+			method, matter, source, stored = v1.Difference, difference, nil, tried
+		}
+	}
+	if level != Fast {
+		if stored, err = level.pack(matter, source); err != nil {
+			return content, err
+		}
+	}
 	if len(stored) < len(content.Stored) {
-		content.Method, content.Stored = v1.Zstd, stored
-	}
-	if len(u.source) == 0 {
-		return content, nil
-	}
-	if stored, err = level.pack(difference(u.content, u.source), nil); err != nil {
-		return content, err
-	}
-	if len(stored) < len(content.Stored) {
-		content.Method, content.Stored = v1.Difference, stored
+		content.Method, content.Stored = method, stored
 	}
 	return content, nil
 }

@@ -26,7 +26,12 @@ type planner struct {
 	origin, target map[string]*tree.Indexed
 	was, is        *tree.Index
 
+	// late are paths of the target whose turn comes when all others are there: what is
+	// packed in them is made from those.
+	late map[string]bool
+
 	steps   []step
+	after   []step   // of what is late
 	sockets []string // paths of those in the target, which are not made
 	// claimed are inodes of the origin that go on as inodes of the target: the first
 	// path of either, by that of the origin.
@@ -88,9 +93,18 @@ func (p *planner) plan() []step {
 			p.entry(e)
 		}
 	}
+	p.steps = append(p.steps, p.after...)
 	p.deletions()
 	p.directories()
 	return p.steps
+}
+
+// before reports whether a path has its turn before another one.
+func (p *planner) before(path, turn string) bool {
+	if late := p.late[path]; late != p.late[turn] {
+		return !late
+	}
+	return comparePaths(path, turn) < 0
 }
 
 func (p *planner) do(c v1.Command) { p.steps = append(p.steps, step{command: c}) }
@@ -207,7 +221,7 @@ func (p *planner) move(e *tree.Indexed) bool {
 // is still there when it is the turn of another.
 func (p *planner) stands(path, turn string) bool {
 	for above := path; above != ""; above = parent(above) {
-		if p.replaced[above] && comparePaths(above, turn) <= 0 {
+		if p.replaced[above] && (p.late[turn] || comparePaths(above, turn) <= 0) {
 			return false
 		}
 	}
@@ -220,7 +234,11 @@ func (p *planner) make(e *tree.Indexed) {
 	path, m := v1.Path(e.Path), metadataOf(&e.Entry)
 	switch e.Kind() {
 	case tree.KindFile:
-		p.steps = append(p.steps, step{file: e})
+		if p.late[e.Path] {
+			p.after = append(p.after, step{file: e})
+		} else {
+			p.steps = append(p.steps, step{file: e})
+		}
 	case tree.KindSymlink:
 		p.do(v1.Symlink{Path: path, Metadata: m, Target: e.Target})
 	case tree.KindFIFO:

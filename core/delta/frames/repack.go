@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/trebuchet-update/tbupdate/core/packed"
@@ -17,77 +18,111 @@ import (
 // repackFrom is the size from which a file is worth the work of looking into it.
 const repackFrom = 1 << 20
 
-// repacked makes a file that is packed, such as an initial RAM disk, from what is packed
-// in its predecessor: a program of the tree packs it again. It is false where that cannot be
-// done: one of them is not packed, or no program packs it to the same bytes. That is
-// proved here, with the program of the origin.
+// repacked makes a file that is packed, such as an initial RAM disk, from what is packed in
+// it: of files that are there already, of what is packed in its predecessor, and of what is
+// sent; and a program of the tree packs it again. It is false where that cannot be done: it is
+// not packed, there is nothing to make it from, or no program packs it to the same bytes.
+// That is proved here.
 func (f *framer) repacked(e *tree.Indexed, file *verified) ([]v1.Part, bool, error) {
-	from, ok := f.predecessor(e, e.Path)
-	if !ok {
+	if !f.planner.late[e.Path] {
 		return nil, false, nil
 	}
-	now, err := lookInto(f.ctx, file)
+	now, err := f.lookInto(file)
 	if err != nil || now == nil {
 		return nil, false, err
 	}
-	old, err := openVerified(filepath.Join(from.root, from.entry.Path), &from.entry.Entry)
-	if err != nil {
-		return nil, false, err
-	}
-	defer old.Close()
-	before, err := lookInto(f.ctx, old)
-	if err != nil || before == nil {
-		return nil, false, err
-	}
+	defer now.close()
 	way, err := f.prove(e, now)
 	if err != nil || way == nil {
 		return nil, false, err
+	}
+	origins := func(string) []origin { return nil }
+	if from, ok := f.predecessor(e, e.Path); ok {
+		before, err := f.lookIntoSource(from)
+		if err != nil {
+			return nil, false, err
+		}
+		if before != nil {
+			defer before.close()
+			view := from.file()
+			view.View = v1.View{Method: before.found.Method, Offset: uint64(before.found.Offset), Length: uint64(before.length), Size: before.size}
+			origins = func(string) []origin { return []origin{{file: view, read: before.readAt}} }
+		}
 	}
 	// The frame begins with this file, so what it is made from is as it was when the
 	// turn came to it.
 	if err := f.flush(); err != nil {
 		return nil, false, err
 	}
-	view := from.file()
-	view.View = v1.View{Method: before.found.Method, Offset: uint64(before.found.Offset), Length: uint64(before.length), Size: before.size}
-	parts, err := f.repack(e, file, now, way, origin{file: view, read: before.readAt})
-	return parts, true, cmp.Or(err, old.verify())
+	parts, err := f.repack(e, file, now, way, origins)
+	return parts, true, err
 }
 
 // repack gives the parts: the head as it is, and the rest for the program.
-func (f *framer) repack(e *tree.Indexed, file *verified, now *inside, way *proven, from origin) ([]v1.Part, error) {
+func (f *framer) repack(e *tree.Indexed, file *verified, now *inside, way *proven, origins func(string) []origin) ([]v1.Part, error) {
 	head := uint64(now.found.Offset + now.header)
-	m := &matter{path: v1.Path(e.Path), size: head, read: file.readAt, from: func(string) (origin, bool) { return origin{}, false }}
-	parts, err := f.data(m, extent{length: head}, nil)
+	r, err := f.reuse(e.Path, file, head, nil)
+	if err != nil {
+		return nil, err
+	}
+	m := &matter{path: v1.Path(e.Path), size: head, read: file.readAt, reuse: r, from: func(string) []origin { return nil }}
+	parts, err := f.extent(m, extent{length: head}, nil)
 	if err != nil {
 		return nil, err
 	}
 	parts = append(parts, v1.Part{
 		Kind: v1.Repack, Length: e.Size - head, File: f.at(e.Path).list(way.program), Offset: way.skip, Arguments: way.arguments,
 	})
-	m = &matter{path: v1.Path(e.Path), size: now.size, read: now.readAt, from: func(string) (origin, bool) { return from, true }}
-	if parts, err = f.data(m, extent{length: now.size}, parts); err != nil {
+	if r, err = f.reuse(e.Path, now.unpacked, now.size, nil); err != nil {
+		return nil, err
+	}
+	m = &matter{path: v1.Path(e.Path), size: now.size, read: now.readAt, reuse: r, from: origins}
+	if parts, err = f.extent(m, extent{length: now.size}, parts); err != nil {
 		return nil, err
 	}
 	return append(parts, v1.Part{Kind: v1.Repack}), nil
 }
 
-// inside is what is packed in a file.
-type inside struct {
-	ctx    context.Context
-	file   *verified
-	found  packed.Found
-	header int64  // bytes that no program would write again
-	length int64  // of what is packed, to the end of the file
-	size   uint64 // of it unpacked
-
-	reader io.ReadCloser // nil before anything is read
-	at     uint64        // of what reader gives next
+// packedFiles gives the files of a tree that look packed and are large enough. Those with
+// several names are left out: the others could not wait.
+func packedFiles(x *tree.Index, top string) map[string]bool {
+	found, linked := map[string]bool{}, map[string]bool{}
+	for i := range x.Entries {
+		linked[x.Entries[i].First] = true
+	}
+	for i := range x.Entries {
+		e := &x.Entries[i]
+		if e.Kind() != tree.KindFile || e.Size < repackFrom || e.First != "" || linked[e.Path] {
+			continue
+		}
+		file, err := openVerified(filepath.Join(top, e.Path), &e.Entry)
+		if err != nil {
+			continue // whoever reads it says so
+		}
+		if _, ok := packed.Find(file, int64(e.Size)); ok {
+			found[e.Path] = true
+		}
+		file.Close()
+	}
+	return found
 }
 
-// lookInto finds what is packed in a file: nil for nothing, or for something that cannot
+// inside is what is packed in a file.
+type inside struct {
+	file   *verified
+	found  packed.Found
+	header int64 // bytes that no program would write again
+	length int64 // of what is packed, to the end of the file
+
+	unpacked *os.File // without a name
+	size     uint64   // of it
+}
+
+func (x *inside) close() { x.unpacked.Close() }
+
+// lookInto unpacks what is packed in a file: nil for nothing, or for something that cannot
 // be unpacked.
-func lookInto(ctx context.Context, file *verified) (*inside, error) {
+func (f *framer) lookInto(file *verified) (*inside, error) {
 	size := int64(file.entry.Size)
 	found, ok := packed.Find(file, size)
 	if !ok {
@@ -97,48 +132,45 @@ func lookInto(ctx context.Context, file *verified) (*inside, error) {
 	if err != nil {
 		return nil, nil // it only looked so
 	}
-	x := &inside{ctx: ctx, file: file, found: found, header: header, length: size - found.Offset}
-	if err := x.begin(); err != nil {
+	x := &inside{file: file, found: found, header: header, length: size - found.Offset}
+	reader, err := packed.NewReader(found.Method, io.NewSectionReader(file, found.Offset, x.length))
+	if err != nil {
 		return nil, nil
 	}
-	n, err := io.Copy(io.Discard, &cancellable{ctx, x.reader})
-	x.end()
+	defer reader.Close()
+	if x.unpacked, err = spool(f.spool); err != nil {
+		return nil, err
+	}
+	n, err := io.Copy(x.unpacked, &cancellable{f.ctx, reader})
 	if err != nil {
-		return nil, context.Cause(ctx)
+		x.close()
+		if errors.As(err, new(*os.PathError)) {
+			return nil, fmt.Errorf("cannot unpack it: %w", err)
+		}
+		return nil, context.Cause(f.ctx)
 	}
 	x.size = uint64(n)
 	return x, nil
 }
 
-func (x *inside) begin() (err error) {
-	section := io.NewSectionReader(x.file, x.found.Offset, x.length)
-	x.reader, err = packed.NewReader(x.found.Method, section)
-	x.at = 0
-	return err
-}
-
-func (x *inside) end() {
-	if x.reader != nil {
-		x.reader.Close()
-		x.reader = nil
-	}
-}
-
-// readAt fills b with what is unpacked from an offset on. To go back it begins anew.
-func (x *inside) readAt(b []byte, at uint64) error {
-	if x.reader == nil || at < x.at {
-		x.end()
-		if err := x.begin(); err != nil {
-			return fmt.Errorf("cannot unpack it: %w", err)
-		}
-	}
-	if _, err := io.CopyN(io.Discard, x.reader, int64(at-x.at)); err != nil {
-		return fmt.Errorf("cannot unpack it: %w", err)
-	}
-	n, err := io.ReadFull(x.reader, b)
-	x.at = at + uint64(n)
+// lookIntoSource does the same with a file of one of the trees.
+func (f *framer) lookIntoSource(s source) (*inside, error) {
+	file, err := openVerified(filepath.Join(s.root, s.entry.Path), &s.entry.Entry)
 	if err != nil {
-		return fmt.Errorf("cannot unpack it: %w", err)
+		return nil, err
+	}
+	defer file.Close()
+	x, err := f.lookInto(file)
+	if err = cmp.Or(err, file.verify()); err != nil && x != nil {
+		x.close()
+	}
+	return x, err
+}
+
+// readAt fills b with what is unpacked from an offset on.
+func (x *inside) readAt(b []byte, at uint64) error {
+	if _, err := x.unpacked.ReadAt(b, int64(at)); err != nil {
+		return fmt.Errorf("cannot read what was unpacked: %w", err)
 	}
 	return nil
 }
@@ -150,14 +182,14 @@ type proven struct {
 	skip      uint64 // bytes of the output that are not the file's
 }
 
-// prove looks for a program of the origin that packs what is inside to the same bytes: nil
-// for none.
+// prove looks for a program of the target that packs what is inside to the same bytes: nil
+// for none. It comes late, when all that the program needs is there.
 func (f *framer) prove(e *tree.Indexed, now *inside) (*proven, error) {
-	for _, way := range packed.Ways(now.found.Method) {
+	for _, way := range packed.Ways(now.found.Method, now.size) {
 		for _, path := range way.Programs {
 			program, ok := f.holds(path, e.Path)
-			if !ok || program.root != f.trees[f.planner.was] {
-				continue // what it needs may be half replaced
+			if !ok || program.root != f.trees[f.planner.is] {
+				continue
 			}
 			p := &proven{program: program.file(), arguments: way.Arguments}
 			if now.found.Method == v1.ByGzip {
@@ -178,7 +210,7 @@ func (f *framer) prove(e *tree.Indexed, now *inside) (*proven, error) {
 func (f *framer) packsTheSame(p *proven, now *inside) (bool, error) {
 	want := io.NewSectionReader(now.file, now.found.Offset+now.header, now.length-now.header)
 	output := &packed.Window{W: &comparing{want: want}, Skip: p.skip, Length: uint64(now.length - now.header)}
-	jail, err := filepath.Abs(f.trees[f.planner.was])
+	jail, err := filepath.Abs(f.trees[f.planner.is])
 	if err != nil {
 		return false, err
 	}
@@ -186,12 +218,7 @@ func (f *framer) packsTheSame(p *proven, now *inside) (bool, error) {
 	if err != nil {
 		return false, context.Cause(f.ctx)
 	}
-	if err := now.begin(); err != nil {
-		packer.Kill()
-		return false, err
-	}
-	defer now.end()
-	_, fed := io.Copy(packer, &cancellable{f.ctx, now.reader})
+	_, fed := io.Copy(packer, &cancellable{f.ctx, io.NewSectionReader(now.unpacked, 0, int64(now.size))})
 	ended := packer.End()
 	if err := context.Cause(f.ctx); err != nil {
 		return false, err
