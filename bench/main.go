@@ -8,6 +8,9 @@
 // Both measure version 0. How small updates are in version 1, and in plain ways, is shown
 // beside it.
 //
+// With -pairs it makes updates of several kinds in our ways and in those of other tools, and
+// prints how large they are.
+//
 // Both sides of apply end with syncfs. All files are in the page cache when a
 // measurement begins. Each side runs once unmeasured, then -runs times, in turn,
 // and the medians are compared.
@@ -46,6 +49,7 @@ type settings struct {
 	tbdiff   string
 	work     string // scratch directory and place of bench.json
 	runs     int
+	pairs    string
 }
 
 func main() {
@@ -56,6 +60,7 @@ func main() {
 	flag.StringVar(&s.tbdiff, "tbdiff", "bin/tbdiff", "program to measure")
 	flag.StringVar(&s.work, "work", "build", "directory for the disk image and bench.json")
 	flag.IntVar(&s.runs, "runs", 7, "measured runs of each side")
+	flag.StringVar(&s.pairs, "pairs", "", "instead, make these updates in every way: security, features, next, big, many, or all")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
@@ -71,8 +76,8 @@ func run(ctx context.Context, s settings) error {
 	if os.Geteuid() != 0 {
 		return errors.New("cannot measure: it mounts a filesystem and needs root")
 	}
-	if s.trees == "" {
-		trees, err := findTrees(ctx)
+	if s.trees == "" && s.pairs == "" {
+		trees, err := findTrees(ctx, "demo")
 		if err != nil {
 			return err
 		}
@@ -84,6 +89,9 @@ func run(ctx context.Context, s settings) error {
 	}
 	defer os.RemoveAll(scratch)
 
+	if s.pairs != "" {
+		return runPairs(ctx, s, scratch)
+	}
 	report := Report{Machine: describeMachine(), Runs: s.runs}
 	if err := measureAll(ctx, s, scratch, &report); err != nil {
 		return err
@@ -137,9 +145,26 @@ func measureAll(ctx context.Context, s settings, scratch string, report *Report)
 	return err
 }
 
+// runPairs makes updates in every way, and keeps what came of it in pairs.json.
+func runPairs(ctx context.Context, s settings, scratch string) error {
+	names := strings.Split(s.pairs, ",")
+	if s.pairs == "all" {
+		names = nil
+		for _, p := range pairs {
+			names = append(names, p.name)
+		}
+	}
+	all, err := measurePairs(ctx, s, scratch, names)
+	if err != nil {
+		return err
+	}
+	printPairs(os.Stdout, names, all)
+	return save(filepath.Join(s.work, "pairs.json"), all)
+}
+
 // findTrees gives the directory that demo/trees prints.
-func findTrees(ctx context.Context) (string, error) {
-	command := exec.CommandContext(ctx, "demo/trees")
+func findTrees(ctx context.Context, set string) (string, error) {
+	command := exec.CommandContext(ctx, "demo/trees", set)
 	command.Stderr = os.Stderr
 	output, err := command.Output()
 	if err != nil {

@@ -87,8 +87,10 @@ func row(m Measurement) string {
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
 // Save writes the report as JSON.
-func (r Report) Save(path string) error {
-	data, err := json.MarshalIndent(r, "", "  ")
+func (r Report) Save(path string) error { return save(path, r) }
+
+func save(path string, what any) error {
+	data, err := json.MarshalIndent(what, "", "  ")
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
