@@ -32,9 +32,11 @@ var ways = []way{
 		ostree() { command ostree --repo="$repo" "$@" 2>&1; }
 		repo=$5/repo
 		ostree init --mode=bare
-		for tree in "$2" "$3"; do # what ostree does not take is left out
-			find "$tree" \( -type b -o -type c -o -type p -o -type s \) -printf '/%P\n' >"$5/skip"
-			ostree commit --branch="${tree##*/}" --subject=x --tree="dir=$tree" --skip-list="$5/skip"
+		for tree in "$2" "$3"; do # ostree stops at what is no file, and is spared it
+			mkdir "$5/tree" && cp -al "$tree/." "$5/tree"
+			find "$5/tree" \( -type b -o -type c -o -type p -o -type s \) -delete
+			ostree commit --branch="${tree##*/}" --subject=x --tree="dir=$5/tree"
+			rm -rf "$5/tree"
 		done
 		ostree static-delta generate --from="${2##*/}" --to="${3##*/}" --inline --min-fallback-size=0 --filename="$4"`},
 	{name: "zstd -19 --patch-from of tars", script: `
