@@ -123,7 +123,7 @@ func (s *search) see(hash, end uint64) error {
 	if end <= s.covered {
 		return nil
 	}
-	x, err := s.f.extend(s.content, from, s.covered, end, at.at)
+	x, err := extend(s.content, from, s.covered, end, at.at)
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (p *places) best(votes map[uint64]int, more int) []source {
 // extend gives the run around a string that ends at two positions: of content, not before a
 // limit, and of another file. It has no bytes where the string was another one with the same
 // hash.
-func (f *framer) extend(content, from *block, limit, end, place uint64) (run, error) {
+func extend(content, from *block, limit, end, place uint64) (run, error) {
 	x := run{at: end, place: place}
 	for x.at > limit && x.place > 0 {
 		a, err := content.before(x.at, x.at-limit)
