@@ -189,6 +189,13 @@ type Subvolume struct {
 	Origin   Identity
 	ReadOnly bool
 	Created  time.Time
+	// Revision tells a changed tree without reading it: a change gives the subvolume
+	// one that none of the volume's had at any earlier time, and a snapshot begins with
+	// its origin's. So what has the revision that was read from it once, or from its
+	// origin, holds what that held then. It is exact for what is read-only; of what is
+	// writable, changes that were not flushed may not show yet. "" where the
+	// filesystem cannot tell.
+	Revision string
 	// Path is where the updater finds its content in this machine's file tree
 	// until Close. Lookup, Get and Snapshot always fill it; List may leave it "".
 	Path string

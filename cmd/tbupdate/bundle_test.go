@@ -30,8 +30,9 @@ func writeKeys(name string) error {
 	return os.WriteFile(name+".pub", public, 0o644)
 }
 
-// writeBundle makes a bundle as a vendor does.
-func writeBundle(path, keyFile, version, target string, origins []string) error {
+// writeBundle makes a bundle as a vendor does, with a payload for each origin; that of "" makes
+// the whole tree.
+func writeBundle(path, keyFile, version, target string, origins []string, updater string) error {
 	text, err := os.ReadFile(keyFile)
 	if err != nil {
 		return err
@@ -40,9 +41,9 @@ func writeBundle(path, keyFile, version, target string, origins []string) error 
 	if err != nil {
 		return err
 	}
-	m := &bundle.Manifest{Product: "gateway", Hardware: []string{"a"}, Version: version}
+	m := &bundle.Manifest{Product: "gateway", Hardware: []string{"a"}, Version: version, MinimumUpdater: updater}
 	var payloads []io.ReadSeeker
-	for _, origin := range append(origins, "") {
+	for _, origin := range origins {
 		payload, err := os.CreateTemp(filepath.Dir(path), "payload-*")
 		if err != nil {
 			return err

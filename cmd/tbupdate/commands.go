@@ -64,6 +64,9 @@ signed, needs --allow-unsigned.`,
 			default:
 				return usageError{fmt.Errorf("--verify is %q; it is %s or %s", verify, verifyRecorded, verifyFull)}
 			}
+			if options.Repair && options.AllowUnsigned {
+				return usageError{errors.New("--repair is for bundles: a bare stream, which --allow-unsigned accepts, has nothing to take instead")}
+			}
 			return p.withMachine(c.Context(), func(ctx context.Context, m *update.Machine, settings *config.Config) error {
 				payload, err := source.Open(ctx, arguments[0], p.stdin)
 				if err != nil {
@@ -91,7 +94,8 @@ signed, needs --allow-unsigned.`,
 	command.Flags().BoolVar(&options.Force, "force", false, "install what is known to have failed on this machine")
 	command.Flags().BoolVar(&options.AllowDowngrade, "allow-downgrade", false, "install a bundle that is older than what was confirmed")
 	command.Flags().BoolVar(&options.Full, "full", false, "take all of the new tree from the bundle, and not the delta")
-	command.Flags().StringVar(&verify, "verify", verifyRecorded, "`HOW` to know that the current tree is what a delta starts from: by what was recorded when it was sealed, or full, by reading all of it")
+	command.Flags().BoolVar(&options.Repair, "repair", false, "where the current tree turns out to be changed or damaged, take all of the new one from the bundle")
+	command.Flags().StringVar(&verify, "verify", verifyRecorded, "`HOW` to know that the current tree is what a delta starts from: by what was recorded when it was sealed, where the filesystem proves that nothing was changed since, or full, by reading all of it")
 	command.Flags().StringVar(&options.Version, "version", "", "`VERSION` that a bare stream leads to (default: from the new os-release)")
 	command.Flags().StringVar(&options.Origin, "origin", "", "`DIGEST` that the current tree must have for a bare stream")
 	command.Flags().StringVar(&options.Result, "result", "", "`DIGEST` that the new tree must have")

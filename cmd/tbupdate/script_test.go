@@ -24,7 +24,8 @@ import (
 //	system DIR VERSION KERNEL   write a small root filesystem
 //	delta FILE OLD NEW          write a tbdiff stream
 //	keys NAME                   write NAME.key and NAME.pub
-//	bundle FILE KEY VERSION NEW [OLD…]   write a bundle for the product gateway, hardware a, with deltas from OLD
+//	bundle FILE KEY VERSION NEW [OLD…] [-] [updater=V]   write a bundle for the product gateway, hardware a,
+//	                            with deltas from OLD, and with the whole tree unless "-" says so
 //	machine DIR [fs=SIZE] [boot=SIZE]   make disks, install DIR, write config.toml and cmdline
 //	power-on                    start as GRUB would: uses up a trial, writes cmdline
 //	layout                      print the subvolumes
@@ -33,6 +34,8 @@ import (
 //	mount-boot [OPTION]         keep /boot mounted at $BOOT
 //	unmount-boot                undo that
 //	mount-volume                keep the volume's top level mounted at $VOLUME
+//	unmount-volume              undo that
+//	rot PATH                    have the disk lose a block of a file of the volume
 //	capture VAR REGEX           take the first group out of the last output
 //	append FILE TEXT            add a line to a file
 //	install MODE FILE TARGET    copy a file, with this mode whatever the umask
@@ -69,11 +72,20 @@ func runScript(t *testing.T, file, plugins string) {
 			},
 			"keys": func(ts *testscript.TestScript, _ bool, a []string) { ts.Check(writeKeys(ts.MkAbs(a[0]))) },
 			"bundle": func(ts *testscript.TestScript, _ bool, a []string) {
-				var trees []string
-				for _, dir := range a[3:] {
-					trees = append(trees, ts.MkAbs(dir))
+				target, origins, whole, updater := ts.MkAbs(a[3]), []string{}, true, ""
+				for _, word := range a[4:] {
+					if v, ok := strings.CutPrefix(word, "updater="); ok {
+						updater = v
+					} else if word == "-" {
+						whole = false
+					} else {
+						origins = append(origins, ts.MkAbs(word))
+					}
 				}
-				ts.Check(writeBundle(ts.MkAbs(a[0]), ts.MkAbs(a[1]), a[2], trees[0], trees[1:]))
+				if whole {
+					origins = append(origins, "")
+				}
+				ts.Check(writeBundle(ts.MkAbs(a[0]), ts.MkAbs(a[1]), a[2], target, origins, updater))
 			},
 			"machine":  func(ts *testscript.TestScript, _ bool, a []string) { machine.set(ts, a) },
 			"power-on": func(*testscript.TestScript, bool, []string) { machine.powerOn() },
@@ -97,10 +109,12 @@ func runScript(t *testing.T, file, plugins string) {
 			"mount-volume": func(ts *testscript.TestScript, _ bool, _ []string) {
 				ts.Setenv("VOLUME", machine.fs.Mount(t, "subvolid=5"))
 			},
-			"install": func(ts *testscript.TestScript, _ bool, a []string) { installFile(ts, a[0], a[1], a[2]) },
-			"json":    func(ts *testscript.TestScript, _ bool, a []string) { checkObject(ts, a) },
-			"serve":   func(ts *testscript.TestScript, _ bool, _ []string) { serve(t, ts) },
-			"capture": func(ts *testscript.TestScript, _ bool, a []string) { capture(ts, a[0], a[1]) },
+			"unmount-volume": func(ts *testscript.TestScript, _ bool, _ []string) { machine.fs.Unmount(t, ts.Getenv("VOLUME")) },
+			"rot":            func(_ *testscript.TestScript, _ bool, a []string) { machine.rot(a[0]) },
+			"install":        func(ts *testscript.TestScript, _ bool, a []string) { installFile(ts, a[0], a[1], a[2]) },
+			"json":           func(ts *testscript.TestScript, _ bool, a []string) { checkObject(ts, a) },
+			"serve":          func(ts *testscript.TestScript, _ bool, _ []string) { serve(t, ts) },
+			"capture":        func(ts *testscript.TestScript, _ bool, a []string) { capture(ts, a[0], a[1]) },
 			"append": func(ts *testscript.TestScript, _ bool, a []string) {
 				f, err := os.OpenFile(ts.MkAbs(a[0]), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
 				ts.Check(err)

@@ -50,6 +50,9 @@ type Generation struct {
 	// Exact is the exact digest of the same tree, with nanoseconds, hard links and the
 	// top's metadata: what bundles speak of. "" in journals of earlier versions.
 	Exact string `json:"exact,omitempty"`
+	// Revision is the one that its pristine tree had when it was sealed with these
+	// digests; "" where the filesystem gives none.
+	Revision string `json:"revision,omitempty"`
 	// Kernel is the release of its kernel set, as uname -r says it.
 	Kernel string `json:"kernel"`
 	// Payload is the digest of what it was made from ("sha256:…"): of a bundle's

@@ -20,6 +20,8 @@ type Source struct {
 	Name string
 	// Size is the number of bytes that will come, -1 when that is not known.
 	Size int64
+	// Again opens the same once more, from its front; nil where it comes only once.
+	Again func(ctx context.Context) (*Source, error)
 }
 
 // StandardInput is the SOURCE that means standard input.
@@ -32,9 +34,23 @@ func Open(ctx context.Context, name string, stdin io.Reader) (*Source, error) {
 	case name == StandardInput:
 		return &Source{ReadCloser: io.NopCloser(&cancellable{ctx, stdin}), Name: "standard input", Size: -1}, nil
 	case strings.HasPrefix(name, "http://"), strings.HasPrefix(name, "https://"):
-		return openWeb(ctx, name, usualPatience)
+		s, err := openWeb(ctx, name, usualPatience)
+		if err != nil {
+			return nil, err
+		}
+		return repeatable(s, name), nil
 	}
-	return openFile(ctx, name)
+	s, err := openFile(ctx, name)
+	if err != nil || s.Size < 0 {
+		return s, err
+	}
+	return repeatable(s, name), nil
+}
+
+// repeatable lets a source be opened again by its name.
+func repeatable(s *Source, name string) *Source {
+	s.Again = func(ctx context.Context) (*Source, error) { return Open(ctx, name, nil) }
+	return s
 }
 
 func openFile(ctx context.Context, name string) (*Source, error) {

@@ -38,6 +38,20 @@ func TestOpen(t *testing.T) {
 			if err != nil || string(content) != "payload" || s.Size != c.size {
 				t.Errorf("got %q, size %d, %v; want size %d", content, s.Size, err, c.size)
 			}
+			if s.Again == nil {
+				if c.size >= 0 {
+					t.Error("it cannot be opened again")
+				}
+				return
+			}
+			again, err := s.Again(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer again.Close()
+			if content, err := io.ReadAll(again); err != nil || string(content) != "payload" {
+				t.Errorf("opened again, it has %q, %v", content, err)
+			}
 		})
 	}
 }

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/evidence"
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/core/osrelease"
+	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/source"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
 	"github.com/trebuchet-update/tbupdate/core/tree"
@@ -31,11 +33,14 @@ type ApplyOptions struct {
 	Version string
 	// AllowDowngrade installs a bundle that is older than what was confirmed.
 	AllowDowngrade bool
-	// VerifyFull reads the whole current tree, instead of believing that nobody could
-	// write to it.
+	// VerifyFull reads the whole current tree, also where the filesystem says that
+	// nothing was changed in it.
 	VerifyFull bool
 	// Full takes the payload that makes the whole tree, also where there is a delta.
 	Full bool
+	// Repair takes it where the current tree turns out not to be what the delta starts
+	// from, by what was changed in it or by a damaged disk. It is for bundles.
+	Repair bool
 	// Origin is the digest that the current tree must have, Result the one that
 	// the new tree must have; "" asks for nothing.
 	Origin, Result string
@@ -59,6 +64,19 @@ func (m *Machine) Apply(ctx context.Context, payload *source.Source, options App
 		return nil, explain(err, nothingChanged)
 	}
 	defer s.end()
+	done, err := s.install(ctx, payload, options)
+	if drifted(err) && s.journal.Operation == nil && !options.AllowUnsigned && !options.Full {
+		done, err = s.takeWhole(ctx, payload, options, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	done.Took = m.Now().Sub(began)
+	return done, nil
+}
+
+// install is Apply within a session.
+func (s *session) install(ctx context.Context, payload *source.Source, options ApplyOptions) (*Applied, error) {
 	o, err := s.prepareApply(ctx, payload, options)
 	if err == nil && options.DryRun {
 		err = o.drain()
@@ -67,13 +85,46 @@ func (m *Machine) Apply(ctx context.Context, payload *source.Source, options App
 		return nil, explain(fmt.Errorf("cannot apply %s: %w", payload.Name, err), nothingChanged)
 	}
 	if options.DryRun {
-		return &Applied{BytesRead: o.read(), Took: m.Now().Sub(began)}, nil
+		return &Applied{BytesRead: o.read()}, nil
 	}
 	g, err := s.apply(ctx, payload.Name, o, options)
 	if err != nil {
 		return nil, err
 	}
-	return &Applied{Generation: g, BytesRead: o.read(), Took: m.Now().Sub(began)}, nil
+	return &Applied{Generation: g, BytesRead: o.read()}, nil
+}
+
+// errChanged says that a tree is not what was sealed.
+var errChanged = errors.New("it was changed since, or the disk is damaged")
+
+// drifted reports whether an update failed since the current tree is not what it was made
+// for. A disk that gives back other bytes than it was given is one case: btrfs knows that
+// by its checksums, and gives none.
+func drifted(err error) bool {
+	return errors.Is(err, errChanged) || errors.Is(err, rootfs.ErrOriginMismatch) || errors.Is(err, syscall.EIO)
+}
+
+// takeWhole installs the whole tree after the delta failed for what cause says; it says how
+// where that was not asked for.
+func (s *session) takeWhole(ctx context.Context, payload *source.Source, options ApplyOptions, cause error) (*Applied, error) {
+	var e *Error
+	if !errors.As(cause, &e) {
+		return nil, cause
+	}
+	if !options.Repair {
+		return nil, &Error{e.Class, e.Err, e.State + ` With --repair all of the new tree is taken from the bundle then.`}
+	}
+	if payload.Again == nil {
+		return nil, &Error{e.Class, e.Err, e.State + ` The bundle came from where it cannot be read again: give it once more, with --full.`}
+	}
+	s.Reporter.Message(fmt.Sprintf("%v; taking all of the new tree", e.Err))
+	again, err := payload.Again(ctx)
+	if err != nil {
+		return nil, explain(err, e.State)
+	}
+	defer again.Close()
+	options.Full = true
+	return s.install(ctx, again, options)
 }
 
 // prepareApply opens the payload, removes what the configuration does not keep, and makes
@@ -217,7 +268,12 @@ func (s *session) seal(ctx context.Context, work sdk.Subvolume, o *offer, option
 	if err := s.checkKnown(options, g.Tree, "", g.Version); err != nil {
 		return err
 	}
-	return s.FS.Seal(ctx, work.Identity)
+	if err := s.FS.Seal(ctx, work.Identity); err != nil {
+		return err
+	}
+	sealed, err := s.FS.Get(ctx, work.Identity)
+	g.Revision = sealed.Revision
+	return err
 }
 
 // makeWritable makes the copy of the pristine tree that the generation runs from.

@@ -10,12 +10,10 @@ import (
 	"strings"
 
 	"github.com/trebuchet-update/tbupdate/core/bundle"
-	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/source"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
-	"github.com/trebuchet-update/tbupdate/core/tree"
 	"github.com/trebuchet-update/tbupdate/sdk"
 )
 
@@ -68,7 +66,7 @@ func (s *session) openOffer(ctx context.Context, payload *source.Source, current
 	if o.frames, err = v1.NewReader(counted); err != nil {
 		return nil, err
 	}
-	return o, s.checkStream(ctx, o, current)
+	return o, s.checkStream(ctx, o, current, options)
 }
 
 // openBare opens a stream that nobody has signed.
@@ -100,11 +98,18 @@ func (s *session) openBundle(ctx context.Context, o *offer, payload *source.Sour
 	if err := s.checkKnown(options, m.Tree.String(), r.ID.String(), m.Version); err != nil {
 		return nil, err
 	}
-	have, err := s.exactTree(ctx, current, options)
-	if err != nil {
-		return nil, err
+	// What makes the whole tree starts from any.
+	var have bundle.Digest
+	if !options.Full {
+		if have, err = s.exactTree(ctx, current, options); err != nil {
+			return nil, err
+		}
 	}
-	if o.payload = m.Choose(have, options.Full); o.payload < 0 {
+	o.payload = m.Choose(have, options.Full)
+	switch {
+	case o.payload < 0 && options.Full:
+		return nil, refusal(Refused, "it has no payload that makes the whole tree")
+	case o.payload < 0:
 		return nil, refusal(Refused, "it has no payload for this machine: its current tree is %s, and the bundle starts from %s", have, origins(m))
 	}
 	o.size = m.Payloads[o.payload].Size
@@ -148,36 +153,21 @@ func orNone(value string) string {
 	return fmt.Sprintf("%q", value)
 }
 
-// exactTree gives the exact digest of the current tree: the one that was recorded when
-// it was sealed, since when nobody could write to it, or a new one.
-func (s *session) exactTree(ctx context.Context, current sdk.Subvolume, options ApplyOptions) (bundle.Digest, error) {
-	g, err := s.member(s.journal.Roles.Current)
+// exactTree gives the exact digest of the current tree.
+func (s *session) exactTree(ctx context.Context, current sdk.Subvolume, options ApplyOptions) (have bundle.Digest, err error) {
+	_, exact, err := s.currentDigests(ctx, current, options.VerifyFull)
 	if err != nil {
-		return bundle.Digest{}, err
+		return have, err
 	}
-	var recorded bundle.Digest
-	if g.Exact != "" {
-		if err := recorded.UnmarshalText([]byte(g.Exact)); err != nil {
-			return bundle.Digest{}, fmt.Errorf("cannot read the journal: %w", err)
-		}
-		if !options.VerifyFull {
-			return recorded, nil
-		}
-	}
-	digests, err := tree.ReadDigests(ctx, current.Path)
-	if err != nil {
-		return bundle.Digest{}, err
-	}
-	have := bundle.Digest(digests.Exact)
-	if g.Exact != "" && have != recorded {
-		return bundle.Digest{}, refusal(Unclear, "%s has the digest %s, and was sealed with %s: it was changed since, or the disk is damaged", generation.CurrentName, have, recorded)
+	if err := have.UnmarshalText([]byte(exact)); err != nil {
+		return have, fmt.Errorf("cannot read the journal: %w", err)
 	}
 	return have, nil
 }
 
 // checkStream refuses a stream that does not start from this machine's tree, or does not
 // lead where the bundle says.
-func (s *session) checkStream(ctx context.Context, o *offer, current sdk.Subvolume) error {
+func (s *session) checkStream(ctx context.Context, o *offer, current sdk.Subvolume, options ApplyOptions) error {
 	header := o.frames.Header()
 	if o.manifest != nil {
 		payload := o.manifest.Payloads[o.payload]
@@ -190,7 +180,7 @@ func (s *session) checkStream(ctx context.Context, o *offer, current sdk.Subvolu
 	if header.Origin == nil {
 		return nil
 	}
-	have, err := s.exactTree(ctx, current, ApplyOptions{})
+	have, err := s.exactTree(ctx, current, options)
 	if err == nil && v1.Digest(have) != *header.Origin {
 		err = refusal(Refused, "it starts from the tree %s, and this machine's current tree is %s", bundle.Digest(*header.Origin), have)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/core/tree"
 	"github.com/trebuchet-update/tbupdate/sdk"
@@ -21,7 +22,7 @@ func (s *session) checkReady(ctx context.Context, options ApplyOptions) (sdk.Sub
 	}
 	current, err := s.currentTree(ctx)
 	if err == nil && options.Origin != "" {
-		err = s.checkOrigin(ctx, current, options.Origin)
+		err = s.checkOrigin(ctx, current, options)
 	}
 	return current, err
 }
@@ -100,29 +101,42 @@ func (s *session) currentTree(ctx context.Context) (sdk.Subvolume, error) {
 	if err != nil {
 		return current, err
 	}
-	if !current.ReadOnly || current.Origin != g.Pristine {
-		return current, refusal(Unclear, "%s is not a read-only copy of generation %s; run \"tbupdate recover\"", generation.CurrentName, g.ID)
+	unchanged, err := s.isCopy(ctx, generation.CurrentName, g.ID)
+	if err == nil && !(unchanged && current.ReadOnly && current.Origin == g.Pristine) {
+		err = refusal(Unclear, "%s is not a read-only, unchanged copy of generation %s; run \"tbupdate recover\"", generation.CurrentName, g.ID)
 	}
-	return current, nil
+	return current, err
 }
 
 // checkOrigin holds the digest that a payload asks for against the current tree.
-// The recorded digest is that of a tree that nobody could write to since.
-func (s *session) checkOrigin(ctx context.Context, current sdk.Subvolume, want string) error {
+func (s *session) checkOrigin(ctx context.Context, current sdk.Subvolume, options ApplyOptions) error {
+	have, _, err := s.currentDigests(ctx, current, options.VerifyFull)
+	if err == nil && have != options.Origin {
+		err = refusal(Refused, "it starts from the tree %s, and this machine's current tree is %s", options.Origin, have)
+	}
+	return err
+}
+
+// currentDigests gives both digests of the current tree. They are those that were recorded
+// when it was sealed, where its revision proves that nothing was changed since. Else, and
+// with full, the tree is read.
+func (s *session) currentDigests(ctx context.Context, current sdk.Subvolume, full bool) (classic, exact string, err error) {
 	g, err := s.member(s.journal.Roles.Current)
 	if err != nil {
-		return err
+		return "", "", err
 	}
-	have := g.Tree
-	if have == "" {
-		if have, err = tree.Digest(ctx, current.Path); err != nil {
-			return err
-		}
+	if !full && g.Revision != "" && current.Revision == g.Revision {
+		return g.Tree, g.Exact, nil
 	}
-	if have != want {
-		return refusal(Refused, "it starts from the tree %s, and this machine's current tree is %s", want, have)
+	digests, err := tree.ReadDigests(ctx, current.Path)
+	if err != nil {
+		return "", "", err
 	}
-	return nil
+	classic, exact = digests.Classic, bundle.Digest(digests.Exact).String()
+	if g.Tree != "" && classic != g.Tree || g.Exact != "" && exact != g.Exact {
+		return "", "", refusal(Unclear, "%s has the digest %s, and was sealed with %s: %w", generation.CurrentName, exact, g.Exact, errChanged)
+	}
+	return classic, exact, nil
 }
 
 // checkRoom measures the room on the volume and in /boot. What a bare stream of version 0

@@ -285,25 +285,27 @@ func (s *session) wrongDefault(ctx context.Context) ([]string, error) {
 	return []string{fmt.Sprintf("the boot loader's default was %s instead of generation %s", what, s.journal.Default)}, nil
 }
 
-// isCopy reports whether name is a read-only copy of the generation's pristine
-// tree. Where that tree is gone nothing better can be had, so it counts as one.
+// isCopy reports whether name is a read-only, unchanged copy of the generation's pristine
+// tree. Where that tree is gone, or was itself changed, nothing better can be had, so that
+// what is there counts as one.
 func (s *session) isCopy(ctx context.Context, name string, id generation.ID) (bool, error) {
 	g, err := s.member(id)
 	if err != nil {
 		return false, err
 	}
 	have, err := s.FS.Lookup(ctx, name)
-	if err == nil && have.ReadOnly && have.Origin == g.Pristine {
+	copied := err == nil && have.ReadOnly && have.Origin == g.Pristine
+	if copied && have.Revision == g.Revision {
 		return true, nil
 	}
 	if err != nil && !errors.Is(err, sdk.ErrNotFound) {
 		return false, err
 	}
-	_, err = s.FS.Get(ctx, g.Pristine)
+	pristine, err := s.FS.Get(ctx, g.Pristine)
 	if errors.Is(err, sdk.ErrNotFound) {
 		return true, nil
 	}
-	return false, err
+	return copied && pristine.Revision != g.Revision, err
 }
 
 // wrongNames says which names of the layout are not what the journal says.
@@ -338,7 +340,7 @@ func (s *session) wrongNames(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		if !is {
-			wrong = append(wrong, fmt.Sprintf("%s was not a read-only copy of generation %s", role.name, role.id))
+			wrong = append(wrong, fmt.Sprintf("%s was not a read-only, unchanged copy of generation %s", role.name, role.id))
 		}
 	}
 	standard, err := s.FS.Default(ctx)

@@ -27,7 +27,10 @@ type subvolume struct {
 	parentUUID [16]byte // of what it is a snapshot of
 	readOnly   bool
 	created    time.Time
-	name       string // path from the top level; "." for that itself
+	// changed is the transaction that last changed its content, 0 for unknown. A snapshot
+	// begins with its source's.
+	changed uint64
+	name    string // path from the top level; "." for that itself
 	// parent is the id of the subvolume that it is in.
 	parent uint64
 	// directory is the inode, within parent, of the directory that it is in.
@@ -44,6 +47,7 @@ const (
 	placeReferences = 216
 	placeUUID       = 247
 	placeParentUUID = 263
+	placeChanged    = 295 // ctransid
 	placeOtime      = 339
 	sizeRootItem    = 439
 	flagReadOnly    = 1 // BTRFS_ROOT_SUBVOL_RDONLY
@@ -108,6 +112,7 @@ func parseRootItem(item ioctl.Item) (*subvolume, error) {
 	if len(data) >= sizeRootItem {
 		s.uuid = [16]byte(data[placeUUID:])
 		s.parentUUID = [16]byte(data[placeParentUUID:])
+		s.changed = binary.LittleEndian.Uint64(data[placeChanged:])
 		s.created = time.Unix(int64(binary.LittleEndian.Uint64(data[placeOtime:])), int64(binary.LittleEndian.Uint32(data[placeOtime+8:])))
 	}
 	return s, nil
@@ -217,6 +222,9 @@ func (v *volume) describe(all subvolumes, s *subvolume) sdk.Subvolume {
 		ReadOnly: s.readOnly,
 		Created:  s.created,
 		Path:     filepath.Join(v.mount.Directory, s.name),
+	}
+	if s.changed != 0 {
+		result.Revision = strconv.FormatUint(s.changed, 10)
 	}
 	if origin := all.byUUID(s.parentUUID); origin != nil {
 		result.Origin = identityOf(origin.id)

@@ -171,9 +171,17 @@ func (o *opened) list() []sdk.Subvolume {
 		o.test.Fatalf("List: %v", err)
 	}
 	for i := range list {
-		list[i].Path = "" // List may leave it out, and it differs between plugins
+		list[i] = lasting(list[i])
 	}
 	return list
+}
+
+// lasting leaves of a subvolume what compares: not the path, which List may leave out and
+// which differs between plugins, nor the revision, in which what is written into it may show
+// at any time.
+func lasting(s sdk.Subvolume) sdk.Subvolume {
+	s.Path, s.Revision = "", ""
+	return s
 }
 
 func (o *opened) write(s sdk.Subvolume, name, content string) {

@@ -66,12 +66,13 @@ var fsNameCases = []fsCase{
 		for _, s := range list {
 			names = append(names, s.Name)
 			byName, byIdentity := o.lookup(s.Name), o.get(s.Identity)
-			if diff := cmp.Diff(byName, byIdentity); diff != "" || byName.Path == "" {
-				t.Errorf("Lookup and Get of %q differ, or have no path:\n%s", s.Name, diff)
+			for verb, found := range map[string]sdk.Subvolume{"Lookup": byName, "Get": byIdentity} {
+				if diff := cmp.Diff(s, lasting(found)); diff != "" {
+					t.Errorf("List and %s of %q differ:\n%s", verb, s.Name, diff)
+				}
 			}
-			byName.Path = ""
-			if diff := cmp.Diff(s, byName); diff != "" {
-				t.Errorf("List and Lookup of %q differ:\n%s", s.Name, diff)
+			if byName.Path == "" || byName.Path != byIdentity.Path {
+				t.Errorf("Lookup gives %q the path %q, Get %q", s.Name, byName.Path, byIdentity.Path)
 			}
 		}
 		if !slices.IsSorted(names) {

@@ -38,6 +38,59 @@ var fsSnapshotCases = []fsCase{
 		o.holds(sealed, "file", "before")
 	}},
 
+	{"a revision tells what was changed", func(t *fsTest) {
+		o := t.openPrepared()
+		a := o.create("snapshots/a")
+		t.ok("Flush", o.Flush(t.Context()))
+		if a = o.get(a.Identity); a.Revision == "" {
+			t.Log("this filesystem cannot tell")
+			return
+		}
+		sealed := o.snapshot(a.Identity, "snapshots/sealed", true)
+		copied := o.snapshot(sealed.Identity, "snapshots/copy", true)
+		writable := o.snapshot(sealed.Identity, "snapshots/writable", false)
+		for _, s := range []sdk.Subvolume{sealed, copied, writable} {
+			if s.Revision != a.Revision {
+				t.Errorf("%s has the revision %s, and is a snapshot of one with %s", s.Name, s.Revision, a.Revision)
+			}
+		}
+		seen := map[string]string{a.Revision: "nothing"}
+		name := filepath.Join(writable.Path, "name")
+		for _, change := range []struct {
+			what string
+			make func() error
+		}{
+			{"a new file", func() error { return os.WriteFile(filepath.Join(writable.Path, "file"), []byte("1"), 0o600) }},
+			{"content of the same size", func() error { return os.WriteFile(filepath.Join(writable.Path, "file"), []byte("2"), 0o600) }},
+			{"a mode", func() error { return os.Chmod(name, 0o600) }},
+			{"an attribute", func() error { return unix.Lsetxattr(name, "user.a", []byte("1"), 0) }},
+			{"times set back", func() error { return os.Chtimes(name, time.Unix(1, 0), time.Unix(1, 0)) }},
+			{"a removed file", func() error { return os.Remove(name) }},
+		} {
+			t.ok(change.what, change.make())
+			t.ok("Flush", o.Flush(t.Context()))
+			revision := o.get(writable.Identity).Revision
+			if before, known := seen[revision]; known {
+				t.Errorf("after %s the revision is %s, as after %s", change.what, revision, before)
+			}
+			seen[revision] = change.what
+		}
+		t.ok("Seal", o.Seal(t.Context(), writable.Identity))
+		t.ok("Rename", o.Rename(t.Context(), writable.Identity, "snapshots/renamed"))
+		last := o.get(writable.Identity)
+		o.snapshot(writable.Identity, "snapshots/of-renamed", true)
+		o.close()
+		o = t.open()
+		for _, want := range []sdk.Subvolume{sealed, copied, last} {
+			if got := o.get(want.Identity); got.Revision != want.Revision {
+				t.Errorf("%s, in which nothing was changed, had the revision %s and has %s", got.Name, want.Revision, got.Revision)
+			}
+		}
+		if seen[last.Revision] != "a removed file" {
+			t.Errorf("sealing and renaming gave the revision %s", last.Revision)
+		}
+	}},
+
 	{"snapshots share their data", func(t *fsTest) {
 		o := t.openPrepared()
 		a := o.create("snapshots/a")

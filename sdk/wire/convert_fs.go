@@ -36,6 +36,7 @@ func toSubvolume(s sdk.Subvolume) *pluginv1.Subvolume {
 		ReadOnly: s.ReadOnly,
 		Created:  toTime(s.Created),
 		Path:     []byte(s.Path),
+		Revision: text(s.Revision),
 	}
 }
 
@@ -47,6 +48,7 @@ func fromSubvolume(s *pluginv1.Subvolume) sdk.Subvolume {
 		ReadOnly: s.GetReadOnly(),
 		Created:  fromTime(s.GetCreated()),
 		Path:     string(s.GetPath()),
+		Revision: s.GetRevision(),
 	}
 }
 

@@ -512,6 +512,7 @@ type Subvolume struct {
 	ReadOnly      bool                   `protobuf:"varint,4,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	Created       *Time                  `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
 	Path          []byte                 `protobuf:"bytes,6,opt,name=path,proto3" json:"path,omitempty"`
+	Revision      string                 `protobuf:"bytes,7,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -586,6 +587,13 @@ func (x *Subvolume) GetPath() []byte {
 		return x.Path
 	}
 	return nil
+}
+
+func (x *Subvolume) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
 }
 
 // Time is an instant, in Unix time.
@@ -3827,14 +3835,15 @@ const file_sdk_proto_v1_plugin_proto_rawDesc = "" +
 	"totalBytes\x12\x1d\n" +
 	"\n" +
 	"free_bytes\x18\x05 \x01(\x04R\tfreeBytes\x12.\n" +
-	"\x13metadata_free_bytes\x18\x06 \x01(\x04R\x11metadataFreeBytes\"\xb8\x01\n" +
+	"\x13metadata_free_bytes\x18\x06 \x01(\x04R\x11metadataFreeBytes\"\xd4\x01\n" +
 	"\tSubvolume\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\fR\bidentity\x12\x16\n" +
 	"\x06origin\x18\x03 \x01(\fR\x06origin\x12\x1b\n" +
 	"\tread_only\x18\x04 \x01(\bR\breadOnly\x122\n" +
 	"\acreated\x18\x05 \x01(\v2\x18.tbupdate.plugin.v1.TimeR\acreated\x12\x12\n" +
-	"\x04path\x18\x06 \x01(\fR\x04path\"B\n" +
+	"\x04path\x18\x06 \x01(\fR\x04path\x12\x1a\n" +
+	"\brevision\x18\a \x01(\tR\brevision\"B\n" +
 	"\x04Time\x12\x18\n" +
 	"\aseconds\x18\x01 \x01(\x03R\aseconds\x12 \n" +
 	"\vnanoseconds\x18\x02 \x01(\x05R\vnanoseconds\"0\n" +
