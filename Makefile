@@ -33,7 +33,9 @@ GOBUILD  = CGO_ENABLED=0 $(if $(GOARCH),GOARCH=$(GOARCH) GOARM=$(GOARM)) go buil
 LIBZSTD  = $(if $(GOARCH),,$(shell cc -E -include zstd.h -x c /dev/null >/dev/null 2>&1 && echo libzstd))
 GOBUILD_libzstd = CGO_ENABLED=1 go build -trimpath -tags libzstd,netgo,osusergo \
 	-ldflags '-s -w -X main.version=$(VERSION) -linkmode external -extldflags -static'
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# What was committed after a release is newer than that, and older than the next one.
+RELEASE  = 0.1.0
+VERSION := $(RELEASE)$(shell git describe --exact-match --tags v$(RELEASE) >/dev/null 2>&1 || git describe --exclude '*' --always --dirty --abbrev=12 2>/dev/null | sed 's/^/^/')
 
 # Programs by where their sources are: cmd/NAME, plugins/NAME. PLUGINS maps the
 # latter to what the updater looks for, tbupdate-KIND-NAME.

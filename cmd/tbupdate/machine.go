@@ -125,6 +125,7 @@ func (p *program) describeMachine(settings *config.Config) (*update.Machine, err
 		CommandLine: commandLine,
 		System:      update.System(settings.System),
 		Trust:       bundle.Trust{Keys: keys, Threshold: settings.Trust.Threshold, Now: p.now()},
+		Updater:     releaseOf(version),
 		Reporter:    p.newReporter(),
 		Now:         p.now,
 		Policy: update.Policy{
@@ -141,6 +142,15 @@ func (p *program) describeMachine(settings *config.Config) (*update.Machine, err
 		machine.Sources = update.Sources{KernelLog: "/dev/kmsg", Journal: true, Crashes: evidence.CrashDirectories}
 	}
 	return machine, nil
+}
+
+// releaseOf gives the version of a program that was built from a release, or from what follows
+// one, and "" for another.
+func releaseOf(version string) string {
+	if version == "" || version[0] < '0' || version[0] > '9' {
+		return ""
+	}
+	return version
 }
 
 // pluginRunDirectory makes the directory in which every process of a plugin has

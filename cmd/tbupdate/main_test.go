@@ -19,6 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	version = "1.4"
 	commands := map[string]func(){"tbupdate": func() { runObserved(os.Args[1:], nil) }, "tbupdate-stopped": stopped}
 	// The commands stay in the namespace of the tests: in one of their own they
 	// would keep copies of mounts that a test beside them has undone, and with a
