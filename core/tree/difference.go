@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -100,17 +99,7 @@ func compareXattrs(a, b *Entry) []Difference {
 // sortDifferences orders by path, a directory before its content, and leaves the
 // order of those of one path.
 func sortDifferences(found []Difference) {
-	slices.SortStableFunc(found, func(x, y Difference) int { return comparePaths(x.Path, y.Path) })
-}
-
-// comparePaths orders paths as a walk does: component by component, by bytes.
-func comparePaths(x, y string) int { return slices.Compare(components(x), components(y)) }
-
-func components(path string) []string {
-	if path == "." {
-		return nil
-	}
-	return strings.Split(path, "/")
+	slices.SortStableFunc(found, func(x, y Difference) int { return ComparePaths(x.Path, y.Path) })
 }
 
 func formatMode(mode uint32) string { return fmt.Sprintf("%06o", mode) }

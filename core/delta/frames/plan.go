@@ -2,7 +2,6 @@ package frames
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
@@ -104,7 +103,7 @@ func (p *planner) before(path, turn string) bool {
 	if late := p.late[path]; late != p.late[turn] {
 		return !late
 	}
-	return comparePaths(path, turn) < 0
+	return tree.ComparePaths(path, turn) < 0
 }
 
 func (p *planner) do(c v1.Command) { p.steps = append(p.steps, step{command: c}) }
@@ -221,7 +220,7 @@ func (p *planner) move(e *tree.Indexed) bool {
 // is still there when it is the turn of another.
 func (p *planner) stands(path, turn string) bool {
 	for above := path; above != ""; above = parent(above) {
-		if p.replaced[above] && (p.late[turn] || comparePaths(above, turn) <= 0) {
+		if p.replaced[above] && (p.late[turn] || tree.ComparePaths(above, turn) <= 0) {
 			return false
 		}
 	}
@@ -280,11 +279,6 @@ func (p *planner) directories() {
 	if mask != 0 {
 		p.do(v1.Meta{Mask: mask, Metadata: masked(metadataOf(&p.is.Top), mask)})
 	}
-}
-
-// comparePaths orders paths as a walk does.
-func comparePaths(x, y string) int {
-	return slices.Compare(strings.Split(x, "/"), strings.Split(y, "/"))
 }
 
 // metadataOf gives an entry's metadata as the format has them.
