@@ -11,12 +11,13 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/core/delta"
 	"github.com/trebuchet-update/tbupdate/core/delta/frames"
+	"github.com/trebuchet-update/tbupdate/core/delta/history"
 )
 
 func createCommand(s streams) *cobra.Command {
 	var o creation
 	command := &cobra.Command{
-		Use:   "create [--format v0|v1] [--level LEVEL] -o FILE ORIGIN TARGET",
+		Use:   "create [--format v0|v1] [--level LEVEL] [--fs PLUGIN] -o FILE ORIGIN TARGET",
 		Short: "Write the stream that turns the tree ORIGIN into the tree TARGET",
 		Long: `Write the stream that turns the directory tree ORIGIN into the tree TARGET.
 
@@ -26,7 +27,11 @@ name when it is whole and replaces one of that name; "-" is standard output.
 Version 0 is what the classic tools read. What it cannot express (sockets, files of 4 GiB
 and more) is refused by name, and nothing is written then. Version 1 is exact (nanoseconds,
 hard links, holes, attributes of everything), small and verified; it is a draft still, and may
-change. Sockets are left out of it, with a note.`,
+change. Sockets are left out of it, with a note.
+
+With --fs, ORIGIN and TARGET are the names of read-only snapshots on a volume, and what
+changed between them is asked of the filesystem: only that is read, and the rest is known from
+the last time. The stream is the same as without.`,
 		Args: exactly("ORIGIN", "TARGET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.out == "" {
@@ -38,6 +43,7 @@ change. Sockets are left out of it, with a note.`,
 	}
 	command.Flags().StringVar(&o.format, "format", formatV0, "format of the stream: v0 or v1")
 	command.Flags().StringVar(&o.level, "level", levelDefault, "for v1, how much work to put into making it small: fast, default or small")
+	o.volume.flags(command)
 	command.Flags().StringVarP(&o.out, "output", "o", "", "file that the stream goes to; - is standard output")
 	return command
 }
@@ -55,13 +61,14 @@ const (
 type creation struct {
 	format, level       string
 	out, origin, target string
+	volume              volume
 }
 
 func (c *creation) run(ctx context.Context, s streams) error {
 	switch c.format {
 	case formatV0:
-		if c.level != levelDefault {
-			return usage("--level is for --format v1")
+		if c.level != levelDefault || c.volume.plugin != "" {
+			return usage("--level and --fs are for --format v1")
 		}
 		return create(ctx, s, c.out, c.origin, c.target)
 	case formatV1:
@@ -79,7 +86,15 @@ func (c *creation) createFrames(ctx context.Context, s streams) error {
 	if err := level.Check(); err != nil {
 		return usage("cannot make a stream at the level %q: %w", c.level, err)
 	}
-	if err := c.checkPlace(); err != nil {
+	if c.volume.plugin != "" {
+		return c.createFromHistory(ctx, s)
+	}
+	return c.writeFrames(ctx, s, history.Snapshot{Path: c.origin}, history.Snapshot{Path: c.target})
+}
+
+// writeFrames writes the stream from one tree to another, of which something may be known.
+func (c *creation) writeFrames(ctx context.Context, s streams, was, is history.Snapshot) error {
+	if err := c.checkPlace(was.Path, is.Path); err != nil {
 		return err
 	}
 	o, err := openOutput(c.out, s.out)
@@ -87,7 +102,9 @@ func (c *creation) createFrames(ctx context.Context, s streams) error {
 		return fail(c.doing(err), unwritten)
 	}
 	debug.SetMemoryLimit(frames.Memory)
-	stats, err := frames.Create(ctx, o, c.origin, c.target, frames.Options{Level: level, Spool: c.spool()})
+	stats, err := frames.Create(ctx, o, was.Path, is.Path, frames.Options{
+		Level: levels[c.level], Origin: was.Index, Target: is.Index, Spool: c.spool(),
+	})
 	if err := c.end(o, err); err != nil {
 		return err
 	}
@@ -119,7 +136,7 @@ const unwritten = "Nothing was written."
 // create writes the stream of version 0 from origin to target into the file out.
 func create(ctx context.Context, s streams, out, origin, target string) error {
 	c := &creation{out: out, origin: origin, target: target}
-	if err := c.checkPlace(); err != nil {
+	if err := c.checkPlace(origin, target); err != nil {
 		return err
 	}
 	if isDirect(out) {
@@ -145,8 +162,8 @@ func (c *creation) doing(err error) error {
 }
 
 // checkPlace makes sure that the stream does not become a part of what it is made from.
-func (c *creation) checkPlace() error {
-	for _, dir := range []string{c.origin, c.target} {
+func (c *creation) checkPlace(trees ...string) error {
+	for _, dir := range trees {
 		if c.out != "-" && isInside(c.out, dir) {
 			return usage("cannot write the stream to %q: it is inside the tree %q that it is made from", c.out, dir)
 		}

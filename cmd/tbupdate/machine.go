@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/trebuchet-update/tbupdate/core/bundle"
@@ -153,16 +152,6 @@ func releaseOf(version string) string {
 	return version
 }
 
-// pluginRunDirectory makes the directory in which every process of a plugin has
-// its sockets and mounts, so that one can clear up after another that was killed.
-func pluginRunDirectory(kind sdk.Kind, name string) (string, error) {
-	directory := filepath.Join(runDirectory, string(kind)+"-"+filepath.Base(name))
-	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return "", fmt.Errorf("cannot make a place for sockets and mounts: %w", err)
-	}
-	return directory, nil
-}
-
 // plugin is one that runs.
 type plugin struct {
 	process     *pluginhost.Process
@@ -193,7 +182,7 @@ func (p *program) startPlugin(ctx context.Context, settings *config.Config, kind
 	if kind == sdk.KindBoot {
 		chosen = settings.Boot.Backend
 	}
-	run, err := pluginRunDirectory(kind, chosen.Plugin)
+	run, err := pluginhost.RunDirectory(runDirectory, kind, chosen.Plugin)
 	if err != nil {
 		return nil, err
 	}
@@ -230,23 +219,12 @@ func (p *program) startPlugin(ctx context.Context, settings *config.Config, kind
 	return started, nil
 }
 
-// pluginDirectories are the configured ones, else those of the installation that
-// this program belongs to and the standard ones.
+// pluginDirectories are the configured ones, else the standard ones.
 func pluginDirectories(settings *config.Config) []string {
 	if settings.Plugins.Dirs != nil {
 		return settings.Plugins.Dirs
 	}
-	var directories []string
-	if self, err := os.Executable(); err == nil {
-		bin := filepath.Dir(self)
-		directories = append(directories, filepath.Join(bin, "plugins"), filepath.Join(filepath.Dir(bin), "lib/tbupdate/plugins"))
-	}
-	for _, standard := range []string{"/usr/lib/tbupdate/plugins", "/usr/local/lib/tbupdate/plugins"} {
-		if len(directories) < 2 || directories[1] != standard {
-			directories = append(directories, standard)
-		}
-	}
-	return directories
+	return pluginhost.StandardDirectories()
 }
 
 // pluginLog prints what plugins log only where it was asked for; errors come back

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -176,25 +175,6 @@ func (m *testMachine) withVolume(act func(top string)) {
 	top := m.fs.Mount(m.t, "subvolid=5")
 	defer m.fs.Unmount(m.t, top)
 	act(top)
-}
-
-// rot writes other bytes over the first block of a file of the volume, below the filesystem.
-func (m *testMachine) rot(path string) {
-	m.t.Helper()
-	var logical string
-	m.withVolume(func(top string) {
-		// Physical places of filefrag are logical ones of btrfs.
-		first := regexp.MustCompile(`(?m)^ +0: +\d+\.\. +\d+: +(\d+)`).FindStringSubmatch(m.run("filefrag", "-b1", "-v", filepath.Join(top, path)))
-		if first == nil {
-			m.t.Fatalf("%s has no extent", path)
-		}
-		logical = first[1]
-	})
-	physical := regexp.MustCompile(`physical (\d+)`).FindStringSubmatch(m.run("btrfs-map-logical", "-l", logical, m.fs.Path))
-	if physical == nil {
-		m.t.Fatalf("nobody knows where %s is", path)
-	}
-	m.run("dd", "if=/dev/urandom", "of="+m.fs.Path, "bs=4096", "count=1", "conv=notrunc,fsync", "oflag=seek_bytes", "seek="+physical[1])
 }
 
 // withBoot mounts the boot filesystem for the length of act.

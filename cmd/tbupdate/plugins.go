@@ -72,7 +72,7 @@ func (p *program) pluginSettings() (*config.Config, error) {
 
 // describePlugin starts a plugin, asks what it is, and stops it.
 func (p *program) describePlugin(ctx context.Context, spec pluginhost.Spec) (sdk.Description, error) {
-	run, err := pluginRunDirectory(spec.Kind, spec.Name)
+	run, err := pluginhost.RunDirectory(runDirectory, spec.Kind, spec.Name)
 	if err != nil {
 		return sdk.Description{}, err
 	}

@@ -110,7 +110,7 @@ func runScript(t *testing.T, file, plugins string) {
 				ts.Setenv("VOLUME", machine.fs.Mount(t, "subvolid=5"))
 			},
 			"unmount-volume": func(ts *testscript.TestScript, _ bool, _ []string) { machine.fs.Unmount(t, ts.Getenv("VOLUME")) },
-			"rot":            func(_ *testscript.TestScript, _ bool, a []string) { machine.rot(a[0]) },
+			"rot":            func(_ *testscript.TestScript, _ bool, a []string) { machine.fs.LoseBlock(t, a[0], "subvolid=5") },
 			"install":        func(ts *testscript.TestScript, _ bool, a []string) { installFile(ts, a[0], a[1], a[2]) },
 			"json":           func(ts *testscript.TestScript, _ bool, a []string) { checkObject(ts, a) },
 			"serve":          func(ts *testscript.TestScript, _ bool, _ []string) { serve(t, ts) },

@@ -7,7 +7,9 @@ import (
 	"hash"
 )
 
-// Index is everything that a tree holds, content by its digest.
+// Index is everything that a tree holds, content by its digest. Entries that are known from
+// before, and were not read again, have neither Device nor Changed: a mount gives the one
+// anew, and not all that moves the other is a change of the tree.
 type Index struct {
 	// Top is the top directory itself, attributes included.
 	Top Entry

@@ -17,7 +17,7 @@ import (
 //
 // Errors are those of Walk.
 func (x *Index) Revise(ctx context.Context, path string, changed []string) (*Index, error) {
-	changed = slices.Clone(changed)
+	changed = slices.DeleteFunc(slices.Clone(changed), func(path string) bool { return path == "." }) // which is read anyhow
 	slices.SortFunc(changed, ComparePaths)
 	changed = slices.Compact(changed)
 	dir, err := Open(path)
@@ -33,7 +33,7 @@ func (x *Index) Revise(ctx context.Context, path string, changed []string) (*Ind
 	// keep takes the old entries before a path, and drops the one at it.
 	keep := func(before string) {
 		n, found := slices.BinarySearchFunc(old, before, func(e Indexed, path string) int { return ComparePaths(e.Path, path) })
-		revised.Entries = append(revised.Entries, old[:n]...)
+		revised.keep(old[:n])
 		if found {
 			n++
 		}
@@ -60,9 +60,17 @@ func (x *Index) Revise(ctx context.Context, path string, changed []string) (*Ind
 	for ; next < len(changed); next++ {
 		keep(changed[next])
 	}
-	revised.Entries = append(revised.Entries, old...)
+	revised.keep(old)
 	revised.groupLinks()
 	return revised, nil
+}
+
+// keep adds entries that are known from before.
+func (x *Index) keep(entries []Indexed) {
+	for _, e := range entries {
+		e.Device, e.Changed = 0, Time{}
+		x.Entries = append(x.Entries, e)
+	}
 }
 
 // walkPaths puts the steps of those paths below dir that are there. The paths are in order

@@ -47,7 +47,7 @@ func appendStored(b []byte, e *Indexed) []byte {
 	}
 	for _, n := range []uint64{
 		uint64(e.Mode), uint64(e.UID), uint64(e.GID), uint64(e.Modified.Seconds), uint64(e.Modified.Nanoseconds),
-		uint64(e.Changed.Seconds), uint64(e.Changed.Nanoseconds), e.Size, e.Rdev, uint64(e.Links), e.Inode, e.Device, uint64(len(e.Xattrs)),
+		e.Size, e.Rdev, uint64(e.Links), e.Inode, uint64(len(e.Xattrs)),
 	} {
 		b = binary.AppendUvarint(b, n)
 	}
@@ -61,7 +61,7 @@ func appendStored(b []byte, e *Indexed) []byte {
 	return b
 }
 
-// ReadStored reads what Store wrote. Anything else is an ErrNoIndex.
+// ReadStored reads what Store wrote, as entries known from before. Anything else is an ErrNoIndex.
 func ReadStored(content []byte) (*Index, error) {
 	body, ok := bytes.CutPrefix(content, []byte(storedHeader))
 	if !ok || len(body) < sha256.Size {
@@ -123,9 +123,8 @@ func (r *storedReader) entry() Indexed {
 	e.Path, e.Target, e.First = r.text(), r.text(), r.text()
 	e.Mode, e.UID, e.GID = uint32(r.number(math.MaxUint32)), uint32(r.number(math.MaxUint32)), uint32(r.number(math.MaxUint32))
 	e.Modified = Time{int64(r.number(math.MaxUint64)), uint32(r.number(math.MaxUint32))}
-	e.Changed = Time{int64(r.number(math.MaxUint64)), uint32(r.number(math.MaxUint32))}
-	e.Size, e.Rdev, e.Links = r.number(math.MaxUint64), r.number(math.MaxUint64), uint32(r.number(math.MaxUint32))
-	e.Inode, e.Device = r.number(math.MaxUint64), r.number(math.MaxUint64)
+	e.Size, e.Rdev = r.number(math.MaxUint64), r.number(math.MaxUint64)
+	e.Links, e.Inode = uint32(r.number(math.MaxUint32)), r.number(math.MaxUint64)
 	for range r.number(uint64(len(r.rest))) {
 		e.Xattrs = append(e.Xattrs, Xattr{Name: r.text(), Value: bytes.Clone(r.bytes(r.number(math.MaxInt32)))})
 	}

@@ -2,7 +2,9 @@ package loopback
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"testing"
@@ -102,6 +104,39 @@ func (d *Device) Unmount(t testing.TB, directory string) {
 		t.Error(err)
 	}
 }
+
+// LoseBlock writes other bytes over the first block of a file of a btrfs, below the
+// filesystem, as a disk does that fails. path is that within what a mount with these options
+// shows; nothing of the filesystem may be mounted.
+func (d *Device) LoseBlock(t testing.TB, path string, options ...string) {
+	t.Helper()
+	run := func(program string, arguments ...string) string {
+		output, err := exec.CommandContext(t.Context(), program, arguments...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %q: %v\n%s", program, arguments, err, output)
+		}
+		return string(output)
+	}
+	top := d.Mount(t, options...)
+	// What filefrag takes for physical places are logical ones of btrfs.
+	extents := run("filefrag", "-b1", "-v", filepath.Join(top, path))
+	d.Unmount(t, top)
+	logical := firstExtent.FindStringSubmatch(extents)
+	if logical == nil {
+		t.Fatalf("%s has no extent:\n%s", path, extents)
+	}
+	mapped := run("btrfs-map-logical", "-l", logical[1], d.Path)
+	physical := mappedPlace.FindStringSubmatch(mapped)
+	if physical == nil {
+		t.Fatalf("nobody knows where %s is:\n%s", path, mapped)
+	}
+	run("dd", "if=/dev/urandom", "of="+d.Path, "bs=4096", "count=1", "conv=notrunc,fsync", "oflag=seek_bytes", "seek="+physical[1])
+}
+
+var (
+	firstExtent = regexp.MustCompile(`(?m)^ +0: +\d+\.\. +\d+: +(\d+)`)
+	mappedPlace = regexp.MustCompile(`physical (\d+)`)
+)
 
 // Close undoes every Mount, last one first, and releases the loop device; the
 // image stays until the test ends. The test's end calls it too.

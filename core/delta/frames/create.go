@@ -23,6 +23,8 @@ const Memory = 256 << 20
 // Options of Create.
 type Options struct {
 	Level Level
+	// Origin and Target are what is known of the trees; nil is read.
+	Origin, Target *tree.Index
 	// Spool is the directory for the frames until their number is known, "" for the
 	// system's own.
 	Spool string
@@ -46,7 +48,7 @@ func Create(ctx context.Context, w io.Writer, origin, target string, o Options) 
 	if err := o.Level.Check(); err != nil {
 		return Stats{}, err
 	}
-	was, is, err := readBoth(ctx, origin, target)
+	was, is, err := readBoth(ctx, origin, target, o)
 	if err != nil {
 		return Stats{}, err
 	}
@@ -96,16 +98,22 @@ func spool(directory string) (*os.File, error) {
 	return file, nil
 }
 
-// readBoth reads both trees.
-func readBoth(ctx context.Context, origin, target string) (was, is *tree.Index, err error) {
-	was = &tree.Index{}
-	if origin != "" {
+// readBoth reads both trees, where they are not known.
+func readBoth(ctx context.Context, origin, target string, o Options) (was, is *tree.Index, err error) {
+	was, is = o.Origin, o.Target
+	switch {
+	case was != nil:
+	case origin == "":
+		was = &tree.Index{}
+	default:
 		if was, err = tree.ReadIndex(ctx, origin); err != nil {
 			return nil, nil, fmt.Errorf("cannot read the origin: %w", err)
 		}
 	}
-	if is, err = tree.ReadIndex(ctx, target); err != nil {
-		return nil, nil, fmt.Errorf("cannot read the target: %w", err)
+	if is == nil {
+		if is, err = tree.ReadIndex(ctx, target); err != nil {
+			return nil, nil, fmt.Errorf("cannot read the target: %w", err)
+		}
 	}
 	return was, is, nil
 }

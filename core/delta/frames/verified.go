@@ -37,6 +37,9 @@ func (v *verified) verify() error {
 	if err != nil {
 		return err
 	}
+	if v.entry.Device == 0 { // known from before
+		now.Device, now.Changed = 0, v.entry.Changed
+	}
 	if !now.SameInode(v.entry) || now.Modified != v.entry.Modified {
 		return &tree.ChangedError{Tree: v.Name(), Path: v.entry.Path}
 	}
