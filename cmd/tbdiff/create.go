@@ -67,8 +67,11 @@ type creation struct {
 func (c *creation) run(ctx context.Context, s streams) error {
 	switch c.format {
 	case formatV0:
-		if c.level != levelDefault || c.volume.plugin != "" {
-			return usage("--level and --fs are for --format v1")
+		if c.level != levelDefault {
+			return usage("--level is for --format v1")
+		}
+		if c.volume.plugin != "" {
+			return usage("--fs is for --format v1")
 		}
 		return create(ctx, s, c.out, c.origin, c.target)
 	case formatV1:
