@@ -139,14 +139,14 @@ bench: root deps build
 	unshare --mount --propagation private go run ./bench
 
 # go test fuzzes one target of one package at a time; the targets are found by
-# name.
+# name, and as many are fuzzed side by side as there are processors. The first
+# failure ends it.
 fuzz:
-	@git grep -lE '^func Fuzz' -- '*_test.go' | while read -r file; do \
-		grep -oE '^func Fuzz[A-Za-z0-9_]+' "$$file" | while read -r _ target; do \
-			echo "$${file%/*} $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "./$${file%/*}" </dev/null || exit 1; \
-		done || exit 1; \
-	done
+	@git grep -oE '^func Fuzz[A-Za-z0-9_]+' -- '*_test.go' | sed -E 's|/[^/]*:func | |' | \
+	xargs -P "$$(nproc)" -n 2 sh -c ' \
+		output=$$(go test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 1 "./$$0" </dev/null 2>&1) && status=0 || status=255; \
+		printf "%s %s\n%s\n" "$$0" "$$1" "$$output"; \
+		exit $$status'
 
 generate: deps
 	go generate ./sdk/...
