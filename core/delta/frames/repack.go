@@ -83,16 +83,13 @@ func (f *framer) repack(e *tree.Indexed, file *verified, now *inside, way *prove
 	return append(parts, v1.Part{Kind: v1.Repack}), nil
 }
 
-// packedFiles gives the files of a tree that look packed and are large enough. Those with
-// several names are left out: the others could not wait.
-func packedFiles(x *tree.Index, top string) map[string]bool {
-	found, linked := map[string]bool{}, map[string]bool{}
-	for i := range x.Entries {
-		linked[x.Entries[i].First] = true
-	}
-	for i := range x.Entries {
-		e := &x.Entries[i]
-		if e.Kind() != tree.KindFile || e.Size < repackFrom || e.First != "" || linked[e.Path] {
+// packedFiles gives the files of the target, whose top is given, that look packed and are large
+// enough. Those with several names are left out: the others could not wait.
+func (p *planner) packedFiles(top string) map[string]bool {
+	found := map[string]bool{}
+	for _, at := range p.pairs {
+		e := at.new
+		if e == nil || e.Kind() != tree.KindFile || e.Size < repackFrom || e.First != "" || p.several[e.Path] {
 			continue
 		}
 		file, err := openVerified(filepath.Join(top, e.Path), &e.Entry)
