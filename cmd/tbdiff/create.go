@@ -90,7 +90,10 @@ func (c *creation) createFrames(ctx context.Context, s streams) error {
 		return usage("cannot make a stream at the level %q: %w", c.level, err)
 	}
 	if c.volume.plugin != "" {
-		return c.createFromHistory(ctx, s)
+		err := c.volume.read(ctx, s, []string{c.origin, c.target}, func(of []history.Snapshot) error {
+			return c.writeFrames(ctx, s, of[0], of[1])
+		})
+		return finish(err, c.doing, unwritten)
 	}
 	return c.writeFrames(ctx, s, history.Snapshot{Path: c.origin}, history.Snapshot{Path: c.target})
 }
