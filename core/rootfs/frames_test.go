@@ -204,6 +204,27 @@ func TestMoveOntoItself(t *testing.T) {
 	}
 }
 
+// TestLZ4 packs between two parts as they are.
+func TestLZ4(t *testing.T) {
+	const frame = "\x02\x21\x4c\x18\x04\x00\x00\x00\x30abc" // a legacy frame
+	content := "<" + frame + ">"
+	for length, want := range map[int]error{len(frame): nil, len(frame) - 1: packed.ErrOther, len(frame) + 1: packed.ErrOther} {
+		j := newJail(t)
+		_, err := deployFrames(t.Context(), j.root, frameStream(t, &v1.Digest{}, v1.Frame{
+			Content: v1.Content{Size: 5, Stored: []byte("<abc>")},
+			Commands: []v1.Command{v1.PlainFile{Path: "new", Metadata: v1.Metadata{Mode: 0o600}, Size: uint64(length) + 2, Digest: sha256.Sum256([]byte(content)), Parts: []v1.Part{
+				{Kind: v1.Data, Length: 1}, {Kind: v1.Repack, Length: uint64(length), By: v1.ByLZ4}, {Kind: v1.Data, Length: 3}, {Kind: v1.Repack}, {Kind: v1.Data, Length: 1},
+			}}},
+		}))
+		if !errors.Is(err, want) {
+			t.Errorf("%d bytes: %v", length, err)
+		}
+		if got, _ := os.ReadFile(j.root + "/new"); err == nil && string(got) != content {
+			t.Errorf("it makes %q", got)
+		}
+	}
+}
+
 // TestPackerThatGivesOther has a program that gives less and more than it should.
 func TestPackerThatGivesOther(t *testing.T) {
 	// A static program, since the jail has no libraries.

@@ -104,21 +104,61 @@ func NewReader(r io.Reader) *Reader {
 // Read gives what is unpacked. What is malformed is an ErrMalformed; other errors are those
 // of the reader below.
 func (r *Reader) Read(b []byte) (int, error) {
-	for r.given == len(r.window) {
-		if r.err != nil {
-			return 0, r.err
-		}
-		r.err = r.more()
+	if err := r.fill(); err != nil {
+		return 0, err
 	}
 	n := copy(b, r.window[r.given:])
 	r.given += n
 	return n, nil
 }
 
+// Skip passes over n bytes. Blocks of which it passes over all are not unpacked. Errors are those of
+// Read, which gives io.EOF where there are less; at the latest the next Read does that.
+func (r *Reader) Skip(n int64) error {
+	for n > 0 {
+		if n >= blockSize && r.err == nil && r.given == len(r.window) && r.left == 0 && r.match == 0 {
+			if r.err = r.skipBlock(); r.err == nil {
+				n -= blockSize
+			}
+			continue
+		}
+		if err := r.fill(); err != nil {
+			return err
+		}
+		some := min(n, int64(len(r.window)-r.given))
+		r.given += int(some)
+		n -= some
+	}
+	return nil
+}
+
+// skipBlock passes over a block, which is taken to be as large as all but the last are.
+func (r *Reader) skipBlock() error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	if _, err := r.r.Discard(r.left); err != nil {
+		return malformed(err)
+	}
+	r.left, r.size, r.window, r.given = 0, blockSize, r.window[:0], 0
+	return nil
+}
+
+// fill unpacks more if all was read.
+func (r *Reader) fill() error {
+	for r.given == len(r.window) {
+		if r.err != nil {
+			return r.err
+		}
+		r.err = r.more()
+	}
+	return nil
+}
+
 // more unpacks as much as there is room for.
 func (r *Reader) more() error {
 	// A match does not reach into the block before it.
-	keep := min(r.size, farthest)
+	keep := min(len(r.window), farthest)
 	r.window = append(r.window[:0], r.window[len(r.window)-keep:]...)
 	r.given = keep
 	for len(r.window) < cap(r.window) {
@@ -149,6 +189,9 @@ func (r *Reader) begin() error {
 	if _, err := r.r.Peek(1); err == io.EOF {
 		return io.EOF
 	}
+	if r.size > 0 && r.size < blockSize {
+		return malformed(nil) // only the last one may be smaller
+	}
 	size, err := r.word()
 	if err != nil || size == 0 || size > mostPacked {
 		return malformed(err)
@@ -173,8 +216,11 @@ func (r *Reader) step() error {
 		return r.grow(n)
 	case r.match > 0:
 		n := min(r.match, room)
-		for range n {
-			r.window = append(r.window, r.window[len(r.window)-r.distance])
+		for left := n; left > 0; {
+			from := len(r.window) - r.distance
+			some := min(left, r.distance) // the rest is what this makes
+			r.window = append(r.window, r.window[from:from+some]...)
+			left -= some
 		}
 		r.match -= n
 		return r.grow(n)

@@ -122,6 +122,44 @@ func mixture(random *rand.Rand, size int) []byte {
 	return b[:size]
 }
 
+// TestSkip reads from each place within two blocks and a piece.
+func TestSkip(t *testing.T) {
+	content := mixture(rand.New(rand.NewPCG(7, 8)), 2*blockSize+1000)
+	packed := reference(t, content, "-1")
+	for _, skips := range [][]int{
+		{0}, {1}, {blockSize - 1}, {blockSize}, {blockSize + 1}, {2 * blockSize}, {len(content) - 1}, {len(content)},
+		{5, blockSize}, {blockSize, blockSize}, {100_000, blockSize - 100_000, blockSize + 7},
+	} {
+		r, at := lz4.NewReader(bytes.NewReader(packed)), 0
+		for _, n := range skips {
+			if err := r.Skip(int64(n)); err != nil {
+				t.Fatalf("%d: %v", skips, err)
+			}
+			at += n
+			var next [3]byte
+			n, err := io.ReadFull(r, next[:min(3, len(content)-at)])
+			if err != nil || string(next[:n]) != string(content[at:at+n]) {
+				t.Fatalf("%d: behind %d bytes is %q, %v", skips, at, next[:n], err)
+			}
+			at += n
+		}
+		rest, err := io.ReadAll(r)
+		if err != nil || !bytes.Equal(rest, content[at:]) {
+			t.Errorf("%d: the rest differs, %v", skips, err)
+		}
+	}
+	for _, n := range []int64{int64(len(content)) + 1, 3 * blockSize, 4 * blockSize} {
+		r := lz4.NewReader(bytes.NewReader(packed))
+		err := r.Skip(n)
+		if err == nil {
+			_, err = r.Read(make([]byte, 1))
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("over %d bytes: %v", n, err)
+		}
+	}
+}
+
 // TestReaderRefuses cuts a frame everywhere, and changes it.
 func TestReaderRefuses(t *testing.T) {
 	content := mixture(rand.New(rand.NewPCG(3, 4)), 5000)
@@ -142,6 +180,7 @@ func TestReaderRefuses(t *testing.T) {
 		"another magic number":        "\x03\x21\x4c\x18\x01\x00\x00\x00\x00",
 		"an empty block":              lz4Magic + "\x00\x00\x00\x00",
 		"a block that is too large":   lz4Magic + "\xff\xff\xff\x00\x00",
+		"a block behind a small one":  lz4Magic + "\x02\x00\x00\x00\x10a" + "\x02\x00\x00\x00\x10a",
 		"a match before the block":    lz4Magic + "\x05\x00\x00\x00\x10a\x02\x00\x00",
 		"a match at no distance":      lz4Magic + "\x05\x00\x00\x00\x10a\x00\x00\x00",
 		"a match in the block before": lz4Magic + "\x02\x00\x00\x00\x10a" + "\x05\x00\x00\x00\x10a\x02\x00\x00",
