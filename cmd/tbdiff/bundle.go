@@ -76,7 +76,7 @@ Without --key the bundle is not signed: see tbdiff bundle sign.`,
 	flags.StringVar(&p.to, "to", "", "tree that they are to have")
 	flags.BoolVar(&p.deltasOnly, "deltas-only", false, "leave out the stream from nothing")
 	flags.StringArrayVar(&p.keys, "key", nil, "private key that signs it")
-	flags.StringVar(&p.level, "level", levelDefault, "how much work to put into making it small: fast or default")
+	flags.StringVar(&p.level, "level", levelDefault, "how much work to put into making it small, here and on the machine: fast, default or small")
 	p.volume.flags(command)
 	flags.StringVarP(&p.out, "output", "o", "", "file that the bundle goes to")
 	return command
@@ -104,7 +104,7 @@ func (p *packaging) run(ctx context.Context, s streams) error {
 	}
 	level, ok := levels[p.level]
 	if !ok {
-		return usage("cannot make a bundle at the level %q: it is fast or default", p.level)
+		return usage("cannot make a bundle at the level %q: it is fast, default or small", p.level)
 	}
 	signers, err := readPrivateKeys(p.keys)
 	if err == nil {

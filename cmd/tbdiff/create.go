@@ -42,7 +42,7 @@ the last time. The stream is the same as without.`,
 		},
 	}
 	command.Flags().StringVar(&o.format, "format", formatV0, "format of the stream: v0 or v1")
-	command.Flags().StringVar(&o.level, "level", levelDefault, "for v1, how much work to put into making it small: fast, default or small")
+	command.Flags().StringVar(&o.level, "level", levelDefault, "for v1, how much work to put into making it small, here and on the machine: fast, default or small")
 	o.volume.flags(command)
 	command.Flags().StringVarP(&o.out, "output", "o", "", "file that the stream goes to; - is standard output")
 	return command

@@ -63,7 +63,7 @@ func Create(ctx context.Context, w io.Writer, origin, target string, o Options) 
 		stats.Header.Origin = &digest
 	}
 	p := newPlanner(was, is)
-	if origin != "" {
+	if origin != "" && o.Level.looksInside() {
 		p.late = p.packedFiles(target)
 	}
 	f := &framer{

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/trebuchet-update/tbupdate/core/delta/frames"
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
@@ -124,7 +125,7 @@ func TestPackedFilesAreLookedInto(t *testing.T) {
 			if err := os.Rename(target+"/boot/initrd.img-"+fmt.Sprint(len(target)), target+"/boot/initrd.img-2"); err != nil {
 				t.Fatal(err)
 			}
-			stream, _ := create(t, origin, target)
+			stream, _ := createAt(t, frames.Default, origin, target)
 			if small := len(stream) < 100_000; small == c.without {
 				t.Errorf("the stream has %d bytes", len(stream))
 			}
@@ -189,12 +190,15 @@ func TestKernelsAreLookedInto(t *testing.T) {
 			origin, target := t.TempDir(), t.TempDir()
 			write(t, origin+"/boot/vmlinuz-6.1.0-50-amd64", kernel(c.pack(words(1, c.size)), "6.1.0-50"))
 			write(t, target+"/boot/vmlinuz-6.1.0-56-amd64", kernel(c.pack(words(1, c.size, 17, 20_000, 100_000)), "6.1.0-56"))
-			stream, _ := create(t, origin, target)
+			stream, _ := createAt(t, frames.Default, origin, target)
 			if len(stream) > 100_000 {
 				t.Errorf("the stream has %d bytes", len(stream))
 			}
 			if got := packsItself(t, stream); got != c.looked {
 				t.Errorf("it is looked into: %t", got)
+			}
+			if quick, _ := create(t, origin, target); packsItself(t, quick) {
+				t.Error("it is looked into at the fast level as well")
 			}
 			deploy(t, stream, origin)
 			wantSame(t, origin, target)
@@ -209,7 +213,7 @@ func TestAnotherPacker(t *testing.T) {
 	write(t, target+"/boot/initrd", pack(t, words(1, 4<<20, 9), "gzip", "-c"))
 	copyProgram(t, origin, "/usr/bin/gzip")
 	copyProgram(t, target, "/usr/bin/gzip")
-	stream, _ := create(t, origin, target)
+	stream, _ := createAt(t, frames.Default, origin, target)
 	f, err := os.OpenFile(origin+"/usr/bin/gzip", os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
