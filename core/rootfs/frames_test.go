@@ -22,7 +22,12 @@ import (
 // frameStream gives the bytes of a stream of version 1 of these frames.
 func frameStream(t testing.TB, origin *v1.Digest, frames ...v1.Frame) []byte {
 	t.Helper()
-	header := v1.Header{Origin: origin, ContentLimit: v1.MaxContent, SourceLimit: v1.MaxSource}
+	return frameStreamTo(t, origin, v1.Digest{}, frames...)
+}
+
+func frameStreamTo(t testing.TB, origin *v1.Digest, target v1.Digest, frames ...v1.Frame) []byte {
+	t.Helper()
+	header := v1.Header{Origin: origin, Target: target, ContentLimit: v1.MaxContent, SourceLimit: v1.MaxSource}
 	for i := range frames {
 		header.Totals.Add(frames[i].Totals())
 	}

@@ -156,7 +156,12 @@ func (p *planner) socket(old, e *tree.Indexed) {
 	}
 }
 
+// entry makes one. A socket of the origin need not be there on the machine: it is no obstacle to
+// whoever carries out the stream.
 func (p *planner) entry(old, e *tree.Indexed) {
+	if old != nil && old.Kind() == tree.KindSocket {
+		old = nil
+	}
 	if old != nil && (old.Kind() == tree.KindDirectory) != (e.Kind() == tree.KindDirectory) {
 		p.do(v1.Delete{Path: v1.Path(e.Path)})
 		p.replaced[e.Path] = true
@@ -280,7 +285,7 @@ func (p *planner) make(e *tree.Indexed) {
 // deletions removes what only the origin has, each tree by its top.
 func (p *planner) deletions() {
 	for _, at := range p.pairs {
-		if at.new != nil || p.moved[at.old.Path] {
+		if at.new != nil || p.moved[at.old.Path] || at.old.Kind() == tree.KindSocket {
 			continue
 		}
 		path := at.old.Path
