@@ -9,7 +9,7 @@ BOOT     = 1
 TESTFLAGS = -timeout 20m
 
 # What tests, demonstration and checks run, by Debian package.
-PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod libzstd-dev mmdebstrap mount openssl \
+PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod libzstd-dev lz4 mmdebstrap mount openssl \
            protobuf-compiler shellcheck syslinux-common systemd util-linux zstd $(LABPACKAGES)
 # What the machines of the lab, and their disks, are made of.
 LABPACKAGES = busybox-static cpio device-tree-compiler dosfstools grub-efi-amd64-bin grub-pc-bin libubootenv-tool \
