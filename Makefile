@@ -9,7 +9,7 @@ BOOT     = 1
 TESTFLAGS = -timeout 20m
 
 # What tests, demonstration and checks run, by Debian package.
-PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod libzstd-dev mmdebstrap mount openssl \
+PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod libzstd-dev lz4 mmdebstrap mount openssl \
            protobuf-compiler shellcheck syslinux-common systemd util-linux zstd $(LABPACKAGES)
 # What the machines of the lab, and their disks, are made of.
 LABPACKAGES = busybox-static cpio device-tree-compiler dosfstools grub-efi-amd64-bin grub-pc-bin libubootenv-tool \
@@ -69,8 +69,9 @@ help:
 	@echo '                PLATFORM=grub for one kind of machine only (root)'
 	@echo 'make lint       gofmt, go vet, staticcheck, shellcheck'
 	@echo 'make bench      create and apply against cat and cp (root)'
-	@echo 'make bench-peers  updates of several kinds, made by tbdiff and by other tools: sizes;'
-	@echo '                PAIRS=security,next for some of them only (root)'
+	@echo 'make bench-peers  updates of several kinds, made and carried out by tbdiff and by other'
+	@echo '                tools; PAIRS=security,next for some of them only, PUBLISH=docs for'
+	@echo '                docs/benchmarks.md, CLASSIC=DIR where the classic programs are (root)'
 	@echo 'make fuzz       each fuzz target for FUZZTIME, here $(FUZZTIME)'
 	@echo 'make generate   the generated Go code of the wire contract'
 	@echo 'make deps       install the Debian packages that these need (root)'
@@ -133,7 +134,7 @@ lint:
 
 bench-peers: PACKAGES += $(PEERPACKAGES)
 bench-peers: root deps build
-	unshare --mount --propagation private go run ./bench -pairs $(PAIRS)
+	unshare --mount --propagation private go run ./bench -pairs $(PAIRS) -classic '$(CLASSIC)' -publish '$(PUBLISH)'
 
 bench: root deps build
 	unshare --mount --propagation private go run ./bench

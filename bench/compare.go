@@ -14,8 +14,8 @@ import (
 type Measurement struct {
 	Command string    `json:"command"`
 	Seconds []float64 `json:"seconds"` // of each run, in the order they ran
-	// PeakBytes is the most memory that the program had resident, in the run
-	// that is not measured; 0 where the command is a shell with many children.
+	// PeakBytes is the most memory that the program and its children had resident
+	// in one of the runs; 0 where nobody looked.
 	PeakBytes int64 `json:"peak_bytes,omitempty"`
 }
 
@@ -51,11 +51,12 @@ func (c Comparison) Met() bool { return c.Ratio <= c.Bar }
 
 // side is how one side of a comparison is run.
 type side struct {
-	command []string
-	label   string
-	memory  bool                        // find out the peak of the command's memory
-	prepare func(context.Context) error // before each run, not measured
-	finish  func() error                // part of what is measured; nil for nothing
+	command     []string
+	label       string
+	memory      bool                        // find out the peak of the command's memory
+	environment []string                    // nil for this program's
+	prepare     func(context.Context) error // before each run, not measured
+	finish      func() error                // part of what is measured; nil for nothing
 }
 
 // compare runs both sides in turn, so that a change of the machine's mood meets
@@ -83,13 +84,15 @@ func (s side) runInto(ctx context.Context, m *Measurement, warmUp bool) error {
 	}
 	var stderr strings.Builder
 	command := exec.CommandContext(ctx, s.command[0], s.command[1:]...)
-	command.Env = append(os.Environ(), "LC_ALL=C")
+	if command.Env = s.environment; s.environment == nil {
+		command.Env = append(os.Environ(), "LC_ALL=C")
+	}
 	command.Stderr = &stderr
 
 	start := time.Now()
 	err := command.Start()
-	if err == nil && warmUp && s.memory {
-		m.PeakBytes = watchMemory(command.Process.Pid)
+	if err == nil && s.memory {
+		m.PeakBytes = max(m.PeakBytes, watchMemory(command.Process.Pid))
 	}
 	if err == nil {
 		err = command.Wait()

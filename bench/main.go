@@ -9,7 +9,7 @@
 // beside it.
 //
 // With -pairs it makes updates of several kinds in our ways and in those of other tools, and
-// prints how large they are.
+// carries them out: how large they are, how long all takes, and whether the result is exact.
 //
 // Both sides of apply end with syncfs. All files are in the page cache when a
 // measurement begins. Each side runs once unmeasured, then -runs times, in turn,
@@ -50,6 +50,8 @@ type settings struct {
 	work     string // scratch directory and place of bench.json
 	runs     int
 	pairs    string
+	classic  string
+	publish  string
 }
 
 func main() {
@@ -60,7 +62,9 @@ func main() {
 	flag.StringVar(&s.tbdiff, "tbdiff", "bin/tbdiff", "program to measure")
 	flag.StringVar(&s.work, "work", "build", "directory for the disk image and bench.json")
 	flag.IntVar(&s.runs, "runs", 7, "measured runs of each side")
-	flag.StringVar(&s.pairs, "pairs", "", "instead, make these updates in every way: security, features, next, big, many, or all")
+	flag.StringVar(&s.pairs, "pairs", "", "instead, make these updates in every way: security, features, next, big, many, or all; trial shows whether all ways go")
+	flag.StringVar(&s.classic, "classic", "", "for these, directory with the classic programs, tbdiff-create and tbdiff-deploy")
+	flag.StringVar(&s.publish, "publish", "", "for these, directory whose benchmarks.* get the figures")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
@@ -158,8 +162,14 @@ func runPairs(ctx context.Context, s settings, scratch string) error {
 	if err != nil {
 		return err
 	}
-	printPairs(os.Stdout, names, all)
-	return save(filepath.Join(s.work, "pairs.json"), all)
+	if err := save(filepath.Join(s.work, "pairs.json"), all); err != nil {
+		return err
+	}
+	printPairs(os.Stdout, all)
+	if s.publish == "" {
+		return nil
+	}
+	return publish(s.publish, all)
 }
 
 // findTrees gives the directory that demo/trees prints.

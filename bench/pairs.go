@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // pair is two trees, of which the second is to be made of the first.
@@ -24,6 +25,9 @@ var pairs = []pair{
 	{"big", "a file of 2 GiB, 1 % of its blocks changed, 1 MiB inserted in the middle", bigFile},
 	{"many", "200,000 small files, 1 % of them changed", manyFiles},
 }
+
+// trial is no pair to measure, but one that shows in a minute whether all ways go.
+var trial = pair{"trial", "two files, of which one changed", fewFiles}
 
 // debian gives two of the trees that demo/trees makes for measurements.
 func debian(oldName, newName string) func(context.Context, string) (string, string, error) {
@@ -71,6 +75,21 @@ func bigFile(_ context.Context, directory string) (string, string, error) {
 				return nil
 			})
 		})
+	})
+}
+
+// fewFiles makes two.
+func fewFiles(_ context.Context, directory string) (string, string, error) {
+	return twoTrees(directory, func(oldTree, newTree string) error {
+		text := strings.Repeat("a line of text\n", 10_000)
+		for name, content := range map[string]string{
+			filepath.Join(oldTree, "changed"): text, filepath.Join(newTree, "changed"): text + "more", filepath.Join(oldTree, "same"): text, filepath.Join(newTree, "same"): text,
+		} {
+			if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+				return err
+			}
+		}
+		return sameTimes(oldTree, newTree)
 	})
 }
 

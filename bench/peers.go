@@ -6,76 +6,45 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 )
 
-// way is how an update is made. script is for bash; its arguments are: tbdiff, the old tree,
-// the new one, the file to make, an empty directory.
-type way struct {
-	name   string
-	script string
-	ours   bool
-	// setUp is true where most of the time is for making what the way starts from.
-	setUp bool
-}
-
-// ways are ours and the peers'.
-var ways = []way{
-	{name: "tbdiff v1, fast", ours: true, script: `exec "$1" create --format v1 --level fast -o "$4" "$2" "$3"`},
-	{name: "tbdiff v1", ours: true, script: `exec "$1" create --format v1 -o "$4" "$2" "$3"`},
-	{name: "tbdiff v1, small", ours: true, script: `exec "$1" create --format v1 --level small -o "$4" "$2" "$3"`},
-	{name: "tbdiff v0 | zstd -19", script: `"$1" create --format v0 -o - "$2" "$3" | zstd -q -19 -T0 -f -o "$4"`},
-	{name: "ostree static delta", script: `
-		ostree() { command ostree --repo="$repo" "$@" 2>&1; }
-		repo=$5/repo
-		ostree init --mode=bare
-		for tree in "$2" "$3"; do # ostree stops at what is no file, and is spared it
-			mkdir "$5/tree" && cp -al "$tree/." "$5/tree"
-			find "$5/tree" \( -type b -o -type c -o -type p -o -type s \) -delete
-			ostree commit --branch="${tree##*/}" --subject=x --tree="dir=$5/tree"
-			rm -rf "$5/tree"
-		done
-		ostree static-delta generate --from="${2##*/}" --to="${3##*/}" --inline --min-fallback-size=0 --filename="$4"`},
-	{name: "zstd -19 --patch-from of tars", script: `
-		for tree in "$2" "$3"; do tar --sort=name --xattrs -C "$tree" -cf "$5/${tree##*/}.tar" .; done
-		zstd -q -19 --long=31 --patch-from="$5/${2##*/}.tar" "$5/${3##*/}.tar" -f -o "$4"`},
-	{name: "rsync batch | zstd -19", script: `
-		rsync -aHAX --delete --numeric-ids --no-whole-file --only-write-batch="$5/batch" "$3/" "$2/"
-		zstd -q -19 -T0 -f -o "$4" "$5/batch"`},
-	{name: "btrfs send -p | zstd -19", setUp: true, script: `
-		truncate -s 8G "$5/image" && mkfs.btrfs -q "$5/image" && mkdir "$5/top" && mount -o loop "$5/image" "$5/top"
-		trap 'umount "$5/top"' EXIT
-		cd "$5/top"
-		btrfs -q subvolume create work
-		rsync -aHAX "$2/" work/ && btrfs -q subvolume snapshot -r work old
-		rsync -aHAX --delete --inplace --no-whole-file "$3/" work/ && btrfs -q subvolume snapshot -r work new
-		btrfs -q send -p old new | zstd -q -19 -T0 -f -o "$4"
-		cd /`},
-	{name: "casync, new chunks", script: `
-		for tree in "$2" "$3"; do
-			before=$(du -sb "$5" | cut -f 1)
-			casync make --store="$5/store.castr" "$5/${tree##*/}.caidx" "$tree" >&2
-		done
-		truncate -s "$(($(du -sb "$5" | cut -f 1) - before))" "$4"`},
-}
-
-// longest is how long a way may take.
+// longest is how long one run of a way may take.
 const longest = 20 * time.Minute
+
+// pairRuns is how often each way is run; medians are what counts.
+const pairRuns = 3
+
+// measuredPair is what came of a pair.
+type measuredPair struct {
+	Name    string  `json:"name"`
+	Machine Machine `json:"machine"`
+	Date    string  `json:"date"` // of its end
+	Made    []made  `json:"made"`
+}
 
 // made is what came of a way.
 type made struct {
-	Pair string `json:"pair"`
-	Size
-	Refused string `json:"refused,omitempty"` // why there is nothing
-	SetUp   bool   `json:"set_up,omitempty"`  // the time is not the way's own
+	Way       string      `json:"way"`
+	Ours      bool        `json:"ours,omitempty"`
+	Yardstick bool        `json:"yardstick,omitempty"` // no update, but something to hold updates against
+	Bytes     int64       `json:"bytes,omitempty"`     // of the update
+	Create    Measurement `json:"create,omitzero"`
+	Apply     Measurement `json:"apply,omitzero"`
+	// Differences is the number of entries that are not what they should be once the update
+	// was carried out.
+	Differences int    `json:"differences"`
+	Refused     string `json:"refused,omitempty"` // why there is nothing
 }
 
-// measurePairs makes the named updates in every way.
-func measurePairs(ctx context.Context, s settings, scratch string, names []string) ([]made, error) {
-	var all []made
+// measurePairs makes the named updates in every way, and carries them out.
+func measurePairs(ctx context.Context, s settings, scratch string, names []string) ([]measuredPair, error) {
+	var all []measuredPair
 	for _, name := range names {
 		p, ok := pairNamed(name)
 		if !ok {
@@ -85,28 +54,20 @@ func measurePairs(ctx context.Context, s settings, scratch string, names []strin
 		if err := os.Mkdir(directory, 0o755); err != nil {
 			return nil, err
 		}
-		oldTree, newTree, err := p.make(ctx, directory)
-		if err != nil {
-			return nil, fmt.Errorf("cannot make the trees of %q: %w", name, err)
+		measured := measuredPair{Name: name, Machine: describeMachine()}
+		var err error
+		if measured.Made, err = p.measure(ctx, s, directory); err != nil {
+			return nil, fmt.Errorf("cannot measure the pair %q: %w", name, err)
 		}
-		fmt.Fprintf(os.Stderr, "%s: %s\n", p.name, p.about)
-		for _, w := range ways {
-			m := w.measure(ctx, s, p.name, directory, oldTree, newTree)
-			if err := context.Cause(ctx); err != nil {
-				return nil, err
-			}
-			fmt.Fprintf(os.Stderr, "  %s: %s\n", w.name, m)
-			all = append(all, m)
-		}
-		if err := os.RemoveAll(directory); err != nil {
-			return nil, err
-		}
+		measured.Machine.LoadAfter = loadAverage()
+		measured.Date = time.Now().UTC().Format(time.DateOnly)
+		all = append(all, measured)
 	}
 	return all, nil
 }
 
 func pairNamed(name string) (pair, bool) {
-	for _, p := range pairs {
+	for _, p := range append(slices.Clone(pairs), trial) {
 		if p.name == name {
 			return p, true
 		}
@@ -114,51 +75,182 @@ func pairNamed(name string) (pair, bool) {
 	return pair{}, false
 }
 
-// measure makes the update, in one run with all in the page cache.
-func (w way) measure(ctx context.Context, s settings, pair, directory, oldTree, newTree string) made {
-	m := made{Pair: pair, SetUp: w.setUp, Size: Size{Measurement: Measurement{Command: w.name}}}
-	m.Refused = reason(func() error {
-		ctx, cancel := context.WithTimeoutCause(ctx, longest, fmt.Errorf("it took more than %s", longest))
-		defer cancel()
-		work, err := os.MkdirTemp(directory, "work-")
-		if err != nil {
+// measure makes the trees on a volume of their own, and lets go of both then.
+func (p pair) measure(ctx context.Context, s settings, directory string) (all []made, err error) {
+	oldTree, newTree, err := p.make(ctx, directory)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make its trees: %w", err)
+	}
+	b, err := newBench(ctx, s, filepath.Join(directory, "volume"), oldTree, newTree)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.volume.Close(), os.RemoveAll(directory)) }()
+	fmt.Fprintf(os.Stderr, "%s: %s\n", p.name, p.about)
+	for _, w := range ways {
+		m := b.try(ctx, w)
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(os.Stderr, "  %s: %s\n", w.name, m)
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// bench is a volume with two snapshots, old and new, where ways are measured.
+type bench struct {
+	volume        *volume
+	tbdiff        string
+	oldTree, tree string // of the volume
+	newTree       string
+	work, update  string
+	environment   []string
+}
+
+// newBench makes the volume. The new tree there is what rsync makes of the old one, so that the
+// two have as much in common as an update on a machine leaves.
+func newBench(ctx context.Context, s settings, directory, oldTree, newTree string) (*bench, error) {
+	tbdiff, err := filepath.Abs(s.tbdiff)
+	if err != nil {
+		return nil, err
+	}
+	v, err := newVolume(ctx, directory, oldTree)
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{
+		volume: v, tbdiff: tbdiff, oldTree: filepath.Join(v.directory, "old"), newTree: filepath.Join(v.directory, "new"),
+		tree: v.target(), work: filepath.Join(v.directory, "work"), update: v.directory + ".update",
+	}
+	if err := b.fill(ctx, s, newTree); err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return b, nil
+}
+
+func (b *bench) fill(ctx context.Context, s settings, newTree string) error {
+	v := b.volume
+	for _, step := range [][]string{
+		{"btrfs", "subvolume", "snapshot", "-r", v.origin(), b.oldTree},
+		{"rsync", "-aHAX", "--delete", "--numeric-ids", "--inplace", "--no-whole-file", newTree + "/", v.origin() + "/"},
+		{"btrfs", "subvolume", "snapshot", "-r", v.origin(), b.newTree},
+		{b.tbdiff, "compare", "--exact", newTree, b.newTree},
+	} {
+		if err := command(ctx, step[0], step[1:]...); err != nil {
 			return err
 		}
-		defer os.RemoveAll(work)
-		file := filepath.Join(work, "update")
-		empty := filepath.Join(work, "empty")
-		tbdiff, err := filepath.Abs(s.tbdiff)
-		if err != nil {
-			return err
+	}
+	n, err := findNews(b.oldTree, b.newTree)
+	if err != nil {
+		return err
+	}
+	list, err := n.writeList(v.directory + ".list")
+	if err != nil {
+		return err
+	}
+	b.environment = append(os.Environ(), "LC_ALL=C",
+		"TBDIFF="+b.tbdiff, "CLASSIC="+s.classic, "OLD="+b.oldTree, "NEW="+b.newTree, "TOP="+v.directory, "DEVICE="+v.loop.Path,
+		"NEWS="+list, "WORK="+b.work, "UPDATE="+b.update, "TREE="+b.tree)
+	return v.flush()
+}
+
+// try measures a way, or finds out why it does not go.
+func (b *bench) try(ctx context.Context, w way) made {
+	m := made{Way: w.name, Ours: w.ours, Yardstick: w.yardstick}
+	for range pairRuns {
+		if err := errors.Join(b.once(ctx, w, &m), b.clear(ctx)); err != nil {
+			m.Refused = reason(err)
+			break
 		}
-		if err := os.Mkdir(empty, 0o755); err != nil {
-			return err
+	}
+	return m
+}
+
+// once makes the update and carries it out.
+func (b *bench) once(ctx context.Context, w way, m *made) error {
+	if err := b.volume.btrfs(ctx, "subvolume", "create", b.work); err != nil {
+		return err
+	}
+	if err := ignoreMissing(os.Remove(b.update)); err != nil {
+		return err
+	}
+	if w.create != "" {
+		if err := b.run(ctx, w.create, &m.Create, nil); err != nil {
+			return fmt.Errorf("cannot make it: %w", err)
 		}
-		one := side{label: w.name, command: []string{"bash", "-euo", "pipefail", "-c", w.script, "bash", tbdiff, oldTree, newTree, file, empty}}
-		if w.ours { // memory is watched in a run of its own
-			one.memory = true
-			if err := one.runInto(ctx, &m.Measurement, true); err != nil {
-				return err
-			}
-		}
-		if err := one.runInto(ctx, &m.Measurement, false); err != nil {
-			return errors.Join(context.Cause(ctx), err)
-		}
-		info, err := os.Stat(file)
+		info, err := os.Stat(b.update)
 		if err != nil {
 			return err
 		}
 		m.Bytes = info.Size()
+	}
+	if w.apply == "" {
 		return nil
-	}())
-	return m
+	}
+	if err := b.run(ctx, w.ready, nil, nil); err != nil {
+		return fmt.Errorf("cannot get ready for it: %w", err)
+	}
+	if err := b.volume.flush(); err != nil {
+		return err
+	}
+	if err := b.run(ctx, w.apply, &m.Apply, b.volume.flush); err != nil {
+		return fmt.Errorf("cannot carry it out: %w", err)
+	}
+	if w.yardstick {
+		return nil
+	}
+	var err error
+	m.Differences, err = b.differences(ctx, filepath.Join(b.tree, w.below))
+	if err == nil && w.ours && m.Differences > 0 && !strings.Contains(w.name, "v0") {
+		err = fmt.Errorf("%d entries are not what they should be", m.Differences)
+	}
+	return err
+}
+
+// run runs a script, and adds to m how long it took, with finish, and the memory of all its
+// processes.
+func (b *bench) run(ctx context.Context, script string, m *Measurement, finish func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, longest, fmt.Errorf("it took more than %s", longest))
+	defer cancel()
+	one := side{label: "script", command: []string{"bash", "-euo", "pipefail", "-c", script}, environment: b.environment, finish: finish}
+	if m == nil {
+		m = &Measurement{}
+	}
+	one.memory = true
+	if err := one.runInto(ctx, m, false); err != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	return nil
+}
+
+// differences counts what tbdiff compare finds.
+func (b *bench) differences(ctx context.Context, tree string) (int, error) {
+	compare := exec.CommandContext(ctx, b.tbdiff, "compare", "--exact", tree, b.newTree)
+	output, err := compare.Output()
+	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || len(output) == 0) {
+		return 0, fmt.Errorf("cannot compare: %w", err)
+	}
+	return strings.Count(string(output), "\n"), nil
+}
+
+// clear removes what a run left on the volume.
+func (b *bench) clear(ctx context.Context) error {
+	for _, left := range []string{filepath.Join(b.tree, "new"), b.tree, b.work} {
+		if _, err := os.Lstat(left); errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err := b.volume.btrfs(ctx, "subvolume", "delete", left); err != nil { // no subvolume
+			if err := os.RemoveAll(left); err != nil {
+				return err
+			}
+		}
+	}
+	return b.volume.settle(ctx)
 }
 
 // reason gives the last line of an error.
 func reason(err error) string {
-	if err == nil {
-		return ""
-	}
 	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
 	return lines[len(lines)-1]
 }
@@ -167,28 +259,52 @@ func (m made) String() string {
 	if m.Refused != "" {
 		return "nothing: " + m.Refused
 	}
-	text := megabytes(m.Bytes)
-	if !m.SetUp {
-		text += fmt.Sprintf(", %.1f s", m.Median())
+	var parts []string
+	if m.Bytes > 0 && !m.Yardstick {
+		parts = append(parts, megabytes(m.Bytes))
 	}
-	if m.PeakBytes > 0 {
-		text += ", memory " + megabytes(m.PeakBytes)
+	for _, side := range []struct {
+		word string
+		Measurement
+	}{{"made", m.Create}, {"carried out", m.Apply}} {
+		if len(side.Seconds) > 0 {
+			parts = append(parts, fmt.Sprintf("%s in %.2f s and %s", side.word, side.Median(), megabytes(side.PeakBytes)))
+		}
 	}
-	return text
+	if m.Differences > 0 {
+		parts = append(parts, fmt.Sprintf("%d entries differ", m.Differences))
+	}
+	return strings.Join(parts, ", ")
 }
 
-// printPairs writes a table with a column for each pair.
-func printPairs(w io.Writer, names []string, all []made) {
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(table, "\t%s\n", strings.Join(names, "\t"))
-	for _, way := range ways {
-		fmt.Fprint(table, way.name)
-		for _, m := range all {
-			if m.Command == way.name {
-				fmt.Fprintf(table, "\t%s", m)
-			}
+// printPairs writes a table for each pair.
+func printPairs(w io.Writer, all []measuredPair) {
+	for _, measured := range all {
+		table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+		fmt.Fprintf(table, "\n%s\tsize\tcreate\tmemory\tapply\tmemory\tdiffer\n", measured.Name)
+		for _, m := range measured.Made {
+			fmt.Fprintln(table, strings.Join(append([]string{m.Way}, m.cells()...), "\t"))
 		}
-		fmt.Fprintln(table)
+		table.Flush()
 	}
-	table.Flush()
+}
+
+// cells gives the figures as a table has them.
+func (m made) cells() []string {
+	if m.Refused != "" {
+		return []string{"refuses: " + m.Refused, "", "", "", "", ""}
+	}
+	cells := []string{"", "", "", "", "", ""}
+	if m.Bytes > 0 && !m.Yardstick {
+		cells[0] = megabytes(m.Bytes)
+	}
+	for i, side := range []Measurement{m.Create, m.Apply} {
+		if len(side.Seconds) > 0 {
+			cells[1+2*i], cells[2+2*i] = fmt.Sprintf("%.2f s", side.Median()), megabytes(side.PeakBytes)
+		}
+	}
+	if len(m.Apply.Seconds) > 0 && !m.Yardstick {
+		cells[5] = fmt.Sprint(m.Differences)
+	}
+	return cells
 }

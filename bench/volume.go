@@ -14,9 +14,9 @@ import (
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
-// volumeBytes is room for the old tree, one new one and what the filesystem has
-// not given back yet.
-const volumeBytes = 4 << 30
+// volumeBytes is room for the trees and for all that the ways make of them. The image
+// takes what is used of it.
+const volumeBytes = 24 << 30
 
 // volume is a btrfs filesystem on a loop device that holds the old tree in the
 // subvolume "origin". Each run works on a fresh subvolume, "target".
@@ -101,8 +101,8 @@ func (v *volume) freshDirectory(ctx context.Context) error {
 	return v.flush()
 }
 
-// removeTarget also waits until the kernel has given the room back, so that its
-// cleaner does not work during the measurement.
+// removeTarget also waits until the kernel has given the room back, so that it does not
+// work at that during the measurement.
 func (v *volume) removeTarget(ctx context.Context) error {
 	if _, err := os.Lstat(v.target()); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -110,6 +110,11 @@ func (v *volume) removeTarget(ctx context.Context) error {
 	if err := v.btrfs(ctx, "subvolume", "delete", v.target()); err != nil {
 		return err
 	}
+	return v.settle(ctx)
+}
+
+// settle waits until the kernel has given the room of what was deleted back.
+func (v *volume) settle(ctx context.Context) error {
 	// The cleaner is woken by the thread that commits transactions, which the
 	// ioctl behind "filesystem sync" wakes; by itself it would wait for 30 s.
 	if err := v.btrfs(ctx, "filesystem", "sync", v.directory); err != nil {

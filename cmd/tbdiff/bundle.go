@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/delta/frames"
+	"github.com/trebuchet-update/tbupdate/core/delta/history"
 	"github.com/trebuchet-update/tbupdate/core/osrelease"
 	"github.com/trebuchet-update/tbupdate/sdk/kernelset"
 )
@@ -44,15 +46,20 @@ type packaging struct {
 	notes      string // file
 	level      string
 	deltasOnly bool
+	volume     volume
+
+	origins []history.Snapshot // of from
+	target  history.Snapshot   // of to
 }
 
 func bundleCreateCommand(s streams) *cobra.Command {
 	p := packaging{}
 	command := &cobra.Command{
-		Use:   "create --product NAME --version VERSION [--from ORIGIN]... --to TARGET [--key FILE]... -o FILE",
+		Use:   "create --product NAME --version VERSION [--fs PLUGIN] [--from ORIGIN]... --to TARGET [--key FILE]... -o FILE",
 		Short: "Make a bundle of trees",
 		Long: `Make a bundle that takes a machine to the tree TARGET: from each ORIGIN with a delta, and
 from any other with all of it. Trees are directories or tarballs (.tar, .tar.gz, .tar.xz, .tar.zst).
+With --fs they are the names of read-only snapshots, as for tbdiff create.
 
 Without --key the bundle is not signed: see tbdiff bundle sign.`,
 		Args: cobra.NoArgs,
@@ -69,7 +76,8 @@ Without --key the bundle is not signed: see tbdiff bundle sign.`,
 	flags.StringVar(&p.to, "to", "", "tree that they are to have")
 	flags.BoolVar(&p.deltasOnly, "deltas-only", false, "leave out the stream from nothing")
 	flags.StringArrayVar(&p.keys, "key", nil, "private key that signs it")
-	flags.StringVar(&p.level, "level", levelDefault, "how much work to put into making it small: fast or default")
+	flags.StringVar(&p.level, "level", levelDefault, "how much work to put into making it small, here and on the machine: fast, default or small")
+	p.volume.flags(command)
 	flags.StringVarP(&p.out, "output", "o", "", "file that the bundle goes to")
 	return command
 }
@@ -87,11 +95,6 @@ func (p *packaging) check() error {
 	case p.deltasOnly && len(p.from) == 0:
 		return usage("--deltas-only needs --from: there would be nothing in the bundle")
 	}
-	for _, dir := range append([]string{p.to}, p.from...) {
-		if isInside(p.out, dir) {
-			return usage("cannot write the bundle to %q: it is inside the tree %q that it is made from", p.out, dir)
-		}
-	}
 	return nil
 }
 
@@ -99,30 +102,57 @@ func (p *packaging) run(ctx context.Context, s streams) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	doing := func(err error) error { return fmt.Errorf("cannot make the bundle %q: %w", p.out, sentence(err)) }
 	level, ok := levels[p.level]
 	if !ok {
-		return usage("cannot make a bundle at the level %q: it is fast or default", p.level)
+		return usage("cannot make a bundle at the level %q: it is fast, default or small", p.level)
 	}
 	signers, err := readPrivateKeys(p.keys)
 	if err == nil {
-		var release func() error
-		if release, err = p.unpack(ctx); err == nil {
-			defer release() // what it leaves is beside the output, and named
-			err = p.describe()
-		}
+		err = p.trees(ctx, s, func() error { return p.write(ctx, s, level, signers) })
 	}
-	if err != nil {
-		return fail(doing(err), unwritten)
+	return finish(err, func(err error) error { return fmt.Errorf("cannot make the bundle %q: %w", p.out, sentence(err)) }, unwritten)
+}
+
+// trees has the trees at hand while use runs.
+func (p *packaging) trees(ctx context.Context, s streams, use func() error) error {
+	names := append(slices.Clone(p.from), p.to)
+	ready := func(trees []history.Snapshot) error {
+		for _, tree := range trees {
+			if isInside(p.out, tree.Path) {
+				return usage("cannot write the bundle to %q: it is inside the tree %q that it is made from", p.out, tree.Path)
+			}
+		}
+		p.origins, p.target = trees[:len(p.from)], trees[len(p.from)]
+		return use()
+	}
+	if p.volume.plugin != "" {
+		return p.volume.read(ctx, s, names, ready)
+	}
+	var trees []history.Snapshot
+	for _, name := range names {
+		dir, release, err := treeOf(ctx, name, filepath.Dir(p.out))
+		if err != nil {
+			return err
+		}
+		defer release() // what it leaves is beside the output, and named
+		trees = append(trees, history.Snapshot{Path: dir})
+	}
+	return ready(trees)
+}
+
+// write makes the bundle of the trees.
+func (p *packaging) write(ctx context.Context, s streams, level frames.Level, signers []*bundle.PrivateKey) error {
+	if err := p.describe(); err != nil {
+		return err
 	}
 	payloads, err := p.payloads(ctx, s, level)
 	defer closeAll(payloads)
 	if err != nil {
-		return fail(doing(err), unwritten)
+		return err
 	}
 	o, err := openOutput(p.out, s.out)
 	if err != nil {
-		return fail(doing(err), unwritten)
+		return err
 	}
 	var sources []io.ReadSeeker
 	for _, file := range payloads {
@@ -133,38 +163,10 @@ func (p *packaging) run(ctx context.Context, s streams) error {
 	} else {
 		err = errors.Join(err, o.discard())
 	}
-	if err != nil {
-		return fail(doing(err), unwritten)
-	}
-	if len(signers) == 0 {
+	if err == nil && len(signers) == 0 {
 		fmt.Fprintln(s.err, "The bundle is not signed, so no machine accepts it: see tbdiff bundle sign.")
 	}
-	return nil
-}
-
-// unpack puts directories in the place of tarballs.
-func (p *packaging) unpack(ctx context.Context) (release func() error, err error) {
-	var releases []func() error
-	release = func() error {
-		var failed []error
-		for _, r := range releases {
-			failed = append(failed, r())
-		}
-		return errors.Join(failed...)
-	}
-	trees := []*string{&p.to}
-	for i := range p.from {
-		trees = append(trees, &p.from[i])
-	}
-	for _, tree := range trees {
-		dir, r, err := treeOf(ctx, *tree, filepath.Dir(p.out))
-		if err != nil {
-			return nil, errors.Join(err, release())
-		}
-		*tree = dir
-		releases = append(releases, r)
-	}
-	return release, nil
+	return err
 }
 
 // describe fills in what the tree itself tells.
@@ -176,7 +178,7 @@ func (p *packaging) describe() error {
 		}
 		p.manifest.Notes = string(notes)
 	}
-	root, err := kernelset.OpenRoot(p.to)
+	root, err := kernelset.OpenRoot(p.target.Path)
 	if err != nil {
 		return err
 	}
@@ -197,25 +199,27 @@ func (p *packaging) describe() error {
 
 // payloads makes the streams, each in a file that has no name.
 func (p *packaging) payloads(ctx context.Context, s streams, level frames.Level) (files []*os.File, err error) {
-	from := p.from
+	origins := slices.Clone(p.origins)
 	if !p.deltasOnly {
-		from = append(from, "")
+		origins = append(origins, history.Snapshot{})
 	}
-	for _, origin := range from {
+	debug.SetMemoryLimit(frames.Memory)
+	for _, origin := range origins {
 		file, err := unnamed(filepath.Dir(p.out))
 		if err != nil {
 			return files, err
 		}
 		files = append(files, file)
-		debug.SetMemoryLimit(frames.Memory)
-		stats, err := frames.Create(ctx, file, origin, p.to, frames.Options{Level: level, Spool: filepath.Dir(p.out)})
+		stats, err := frames.Create(ctx, file, origin.Path, p.target.Path, frames.Options{
+			Level: level, Origin: origin.Index, Target: p.target.Index, Spool: filepath.Dir(p.out),
+		})
 		if err != nil {
 			return files, err
 		}
 		payload := bundle.Payload{Written: int64(stats.Header.Totals.Written)}
 		if stats.Header.Origin != nil {
 			digest := bundle.Digest(*stats.Header.Origin)
-			payload.From, payload.FromVersion = &digest, versionIn(origin)
+			payload.From, payload.FromVersion = &digest, versionIn(origin.Path)
 		}
 		p.manifest.Payloads = append(p.manifest.Payloads, payload)
 		p.manifest.Tree, p.manifest.TreeSize = bundle.Digest(stats.Header.Target), stats.TreeSize

@@ -36,7 +36,7 @@ be compared.`,
 		},
 	}
 	command.Flags().BoolVar(&options.Exact, "exact", false,
-		"compare also nanoseconds, hard links, sockets and the metadata of A and B themselves")
+		"compare also nanoseconds, hard links and the metadata of A and B themselves")
 	return command
 }
 

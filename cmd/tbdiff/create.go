@@ -42,7 +42,7 @@ the last time. The stream is the same as without.`,
 		},
 	}
 	command.Flags().StringVar(&o.format, "format", formatV0, "format of the stream: v0 or v1")
-	command.Flags().StringVar(&o.level, "level", levelDefault, "for v1, how much work to put into making it small: fast, default or small")
+	command.Flags().StringVar(&o.level, "level", levelDefault, "for v1, how much work to put into making it small, here and on the machine: fast, default or small")
 	o.volume.flags(command)
 	command.Flags().StringVarP(&o.out, "output", "o", "", "file that the stream goes to; - is standard output")
 	return command
@@ -90,7 +90,10 @@ func (c *creation) createFrames(ctx context.Context, s streams) error {
 		return usage("cannot make a stream at the level %q: %w", c.level, err)
 	}
 	if c.volume.plugin != "" {
-		return c.createFromHistory(ctx, s)
+		err := c.volume.read(ctx, s, []string{c.origin, c.target}, func(of []history.Snapshot) error {
+			return c.writeFrames(ctx, s, of[0], of[1])
+		})
+		return finish(err, c.doing, unwritten)
 	}
 	return c.writeFrames(ctx, s, history.Snapshot{Path: c.origin}, history.Snapshot{Path: c.target})
 }

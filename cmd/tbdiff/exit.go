@@ -46,6 +46,15 @@ func fail(err error, state string) error {
 	return &failure{err: err, state: state, code: statusOf(err)}
 }
 
+// finish gives a failure as it is, since that says all there is to say, and makes one of any
+// other error.
+func finish(err error, doing func(error) error, state string) error {
+	if said := (*failure)(nil); err == nil || errors.As(err, &said) {
+		return err
+	}
+	return fail(doing(err), state)
+}
+
 // failOutput makes a failure of an error in printing the result, if there is one.
 func failOutput(err error) error {
 	if err == nil {

@@ -82,22 +82,24 @@ func (v *volume) store() (history.Store, error) {
 	return history.Store(filepath.Join(cache, "tbdiff")), nil
 }
 
-// createFromHistory writes a stream of version 1 between two snapshots of one history.
-func (c *creation) createFromHistory(ctx context.Context, s streams) error {
-	store, err := c.volume.store()
+// read gives the snapshots of those names, in the order of their history where they have one,
+// hands them to use, and lets go of the volume then.
+func (v *volume) read(ctx context.Context, s streams, names []string, use func([]history.Snapshot) error) error {
+	store, err := v.store()
 	if err != nil {
 		return err
 	}
-	err = c.volume.open(ctx, func(fs sdk.FS) error {
-		was, is, err := store.Read(ctx, fs, c.origin, c.target, func(what string) { fmt.Fprintln(s.err, what) })
-		if err != nil {
-			return err
+	return v.open(ctx, func(fs sdk.FS) error {
+		var snapshots []history.Snapshot
+		var earlier *history.Snapshot
+		for _, name := range names {
+			snapshot, err := store.Read(ctx, fs, name, earlier, func(what string) { fmt.Fprintln(s.err, what) })
+			if err != nil {
+				return err
+			}
+			snapshots = append(snapshots, snapshot)
+			earlier = &snapshot
 		}
-		return c.writeFrames(ctx, s, was, is)
+		return use(snapshots)
 	})
-	var known *failure
-	if err == nil || errors.As(err, &known) {
-		return err
-	}
-	return fail(c.doing(err), unwritten)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,18 +41,20 @@ func TestCreateFromHistory(t *testing.T) {
 	mustRun(t, "btrfs", "property", "set", filepath.Join(top, "stranger"), "ro", "true")
 
 	out := t.TempDir()
-	create := func(name string, want int, arguments ...string) string {
+	tbdiff := func(want int, arguments ...string) string {
 		t.Helper()
 		var messages bytes.Buffer
-		full := append([]string{"create", "--format", "v1", "--level", "fast", "-o", filepath.Join(out, name)}, arguments...)
-		if got := execute(t.Context(), streams{in: os.Stdin, out: os.Stdout, err: &messages}, full); got != want {
-			t.Fatalf("tbdiff %q ended with %d, want %d: %s", full, got, want, messages.String())
+		if got := execute(t.Context(), streams{in: os.Stdin, out: os.Stdout, err: &messages}, arguments); got != want {
+			t.Fatalf("tbdiff %q ended with %d, want %d: %s", arguments, got, want, messages.String())
 		}
 		return messages.String()
 	}
-	asking := func(from, to string) []string {
-		return []string{"--fs", "btrfs", "--fs-config", "device=" + device.Path, "--plugins", plugins, "--indexes", filepath.Join(out, "indexes"), from, to}
+	create := func(name string, want int, arguments ...string) string {
+		t.Helper()
+		return tbdiff(want, append([]string{"create", "--format", "v1", "--level", "fast", "-o", filepath.Join(out, name)}, arguments...)...)
 	}
+	volume := []string{"--fs", "btrfs", "--fs-config", "device=" + device.Path, "--plugins", plugins, "--indexes", filepath.Join(out, "indexes")}
+	asking := func(from, to string) []string { return append(slices.Clone(volume), from, to) }
 	same := func(a, b string) {
 		t.Helper()
 		if x, y := read(t, filepath.Join(out, a)), read(t, filepath.Join(out, b)); !bytes.Equal(x, y) {
@@ -65,6 +68,20 @@ func TestCreateFromHistory(t *testing.T) {
 		t.Errorf("the first time it says %q", got)
 	}
 	same("read-12", "asked-12")
+
+	// A bundle of two deltas, and of all there is.
+	bundle := func(name, trees string, arguments ...string) string {
+		t.Helper()
+		full := []string{"bundle", "create", "--level", "fast", "--product", "p", "--version", "3", "-o", filepath.Join(out, name)}
+		full = append(full, "--from", trees+"v1", "--from", trees+"v2", "--to", trees+"v3")
+		return tbdiff(0, append(full, arguments...)...)
+	}
+	bundle("read.tbu", top+"/")
+	apart := append(slices.Clone(volume), "--indexes", filepath.Join(out, "others"))
+	if got := bundle("asked.tbu", "", apart...); !strings.HasPrefix(got, "Nothing is known of v1 yet: all of it is read.\n") || strings.Count(got, "is read") != 1 {
+		t.Errorf("it says %q", got)
+	}
+	same("read.tbu", "asked.tbu")
 
 	// What did not change cannot be read any more: nobody does.
 	device.Unmount(t, top)

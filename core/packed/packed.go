@@ -1,9 +1,10 @@
-// Package packed knows what is packed in files, such as initial RAM disks: where it begins,
-// how it is unpacked, and how a program of the distribution may have packed it.
+// Package packed knows what is packed in files, such as initial RAM disks and kernels: where it
+// is, how it is unpacked, and how it may have been packed.
 package packed
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"strconv"
@@ -11,12 +12,20 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/trebuchet-update/tbupdate/core/packed/lz4"
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
 
+// Reader unpacks.
+type Reader interface {
+	io.ReadCloser
+	// Skip passes over n bytes, and is quicker than to read them where that can be.
+	Skip(n int64) error
+}
+
 // NewReader unpacks what was packed by a method. Memory is that of the method's window,
 // for Zstandard at most v1.MaxContent.
-func NewReader(method v1.PackedBy, r io.Reader) (io.ReadCloser, error) {
+func NewReader(method v1.PackedBy, r io.Reader) (Reader, error) {
 	switch method {
 	case v1.ByGzip:
 		reader, err := gzip.NewReader(r)
@@ -24,38 +33,80 @@ func NewReader(method v1.PackedBy, r io.Reader) (io.ReadCloser, error) {
 			return nil, err
 		}
 		reader.Multistream(false)
-		return reader, nil
+		return all{reader}, nil
 	case v1.ByZstd:
 		reader, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(v1.MaxContent))
 		if err != nil {
 			return nil, err
 		}
-		return reader.IOReadCloser(), nil
+		return all{reader.IOReadCloser()}, nil
+	case v1.ByLZ4:
+		return blocks{lz4.NewReader(r)}, nil
 	}
 	return nil, fmt.Errorf("there is no method %d of packing", method)
 }
 
-// Found is where something is packed in a file: from Offset to its end.
-type Found struct {
-	Method v1.PackedBy
-	Offset int64
+// all is unpacked from the beginning to the end.
+type all struct{ io.ReadCloser }
+
+func (r all) Skip(n int64) error {
+	_, err := io.CopyN(io.Discard, r, n)
+	return err
 }
 
-// Find looks whether a file is packed, as a whole or behind a cpio archive that is not (as
-// initial RAM disks with microcode are).
+// blocks are unpacked as they are needed.
+type blocks struct{ *lz4.Reader }
+
+func (blocks) Close() error { return nil }
+
+// Found is where something is packed in a file.
+type Found struct {
+	Method         v1.PackedBy
+	Offset, Length int64
+}
+
+// Find looks whether a file of this size is packed: as a whole, behind a cpio archive that is
+// not (as initial RAM disks with microcode are), or in a kernel for x86.
 func Find(file io.ReaderAt, size int64) (Found, bool) {
-	offset := endOfArchive(file, size)
+	offset, length, ok := payload(file, size)
+	if !ok {
+		offset = endOfArchive(file, size)
+		length = size - offset
+	}
 	var magic [4]byte
 	if _, err := file.ReadAt(magic[:], offset); err != nil {
 		return Found{}, false
 	}
 	switch {
 	case bytes.HasPrefix(magic[:], []byte{0x1f, 0x8b, 8}): // RFC 1952
-		return Found{v1.ByGzip, offset}, true
+		return Found{v1.ByGzip, offset, length}, true
 	case bytes.Equal(magic[:], []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878
-		return Found{v1.ByZstd, offset}, true
+		return Found{v1.ByZstd, offset, length}, true
+	case binary.LittleEndian.Uint32(magic[:]) == lz4.Magic:
+		return Found{v1.ByLZ4, offset, length}, true
 	}
 	return Found{}, false
+}
+
+// payload gives where in a kernel for x86 the packed kernel is (Linux:
+// Documentation/arch/x86/boot.rst).
+func payload(file io.ReaderAt, size int64) (offset, length int64, ok bool) {
+	const (
+		sectors      = 0x1f1 // number of sectors, without the first one, before the part of which the offset is
+		signature    = 0x202
+		version      = 0x206
+		place        = 0x248 // offset and length
+		headerSize   = 0x250
+		leastVersion = 0x208
+		sizeAtTheEnd = 4 // of what is unpacked; it belongs to the payload
+	)
+	var header [headerSize]byte
+	if _, err := file.ReadAt(header[:], 0); err != nil || string(header[signature:][:4]) != "HdrS" || binary.LittleEndian.Uint16(header[version:]) < leastVersion {
+		return 0, 0, false
+	}
+	offset = (1+int64(header[sectors]))*512 + int64(binary.LittleEndian.Uint32(header[place:]))
+	length = int64(binary.LittleEndian.Uint32(header[place+4:])) - sizeAtTheEnd
+	return offset, length, length > 0 && offset+length <= size
 }
 
 // The new ASCII format of cpio archives (Linux: Documentation/driver-api/early-userspace/buffer-format.rst).

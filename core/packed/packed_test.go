@@ -3,6 +3,7 @@ package packed_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -29,6 +30,7 @@ func TestFind(t *testing.T) {
 	archive := run(t, "", "cpio", "--create", "--format=newc", "--quiet")
 	zeros := make([]byte, 700)
 	gzip, zstd := run(t, "content", "gzip", "-c"), run(t, "content", "zstd", "-q", "-c")
+	lz4 := run(t, "content", "lz4", "-l", "-9", "-c")
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	for name, c := range map[string]struct {
 		content []byte
@@ -39,6 +41,11 @@ func TestFind(t *testing.T) {
 		"zstd":                 {zstd, v1.ByZstd, 0},
 		"gzip behind a cpio":   {join(archive, zeros, gzip), v1.ByGzip, len(archive) + len(zeros)},
 		"zstd behind a cpio":   {join(archive, zstd), v1.ByZstd, len(archive)},
+		"lz4":                  {lz4, v1.ByLZ4, 0},
+		"lz4 in a kernel":      {kernel(lz4, 0x20f), v1.ByLZ4, 1024 + 700},
+		"gzip in a kernel":     {kernel(gzip, 0x208), v1.ByGzip, 1024 + 700},
+		"an old kernel":        {kernel(gzip, 0x207), v1.AsItIs, 0},
+		"a kernel that is cut": {kernel(gzip, 0x20f)[:1024+700+len(gzip)-1], v1.AsItIs, 0},
 		"a cpio alone":         {archive, v1.AsItIs, 0},
 		"a cpio that is cut":   {archive[:60], v1.AsItIs, 0},
 		"a cpio without magic": {append([]byte("070702"), archive[6:]...), v1.AsItIs, 0},
@@ -54,7 +61,7 @@ func TestFind(t *testing.T) {
 		if !ok {
 			continue
 		}
-		reader, err := packed.NewReader(found.Method, bytes.NewReader(c.content[found.Offset:]))
+		reader, err := packed.NewReader(found.Method, bytes.NewReader(c.content[found.Offset:][:found.Length]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,6 +71,19 @@ func TestFind(t *testing.T) {
 		}
 		reader.Close()
 	}
+}
+
+// kernel is what a kernel for x86 of that version of the boot protocol looks like: two sectors,
+// 700 bytes of the part that unpacks, the payload, and a signature.
+func kernel(payload []byte, version uint16) []byte {
+	image := make([]byte, 2*512+700, 4096)
+	image[0x1f1] = 1
+	copy(image[0x202:], "HdrS")
+	binary.LittleEndian.PutUint16(image[0x206:], version)
+	binary.LittleEndian.PutUint32(image[0x248:], 700)
+	binary.LittleEndian.PutUint32(image[0x24c:], uint32(len(payload))+4)
+	image = binary.LittleEndian.AppendUint32(append(image, payload...), 7) // bytes unpacked
+	return append(image, "signature"...)
 }
 
 func TestHeaderSize(t *testing.T) {
@@ -96,7 +116,7 @@ func TestPacker(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test needs root: it runs programs in a jail")
 	}
-	start := func(w io.Writer, program string, arguments ...string) (*packed.Packer, error) {
+	start := func(w io.Writer, program string, arguments ...string) (packed.Packer, error) {
 		return packed.Start(t.Context(), "/", program, arguments, w)
 	}
 	var output bytes.Buffer

@@ -12,27 +12,46 @@ import (
 	"syscall"
 
 	"github.com/trebuchet-update/tbupdate/core/command"
+	"github.com/trebuchet-update/tbupdate/core/packed/lz4"
 )
 
 // nobody is the user that a packer runs as: it reads its input and writes its output,
 // and may do nothing else.
 const nobody = 65534
 
-// Packer runs a program of a tree that packs what it is given, such as gzip. It is jailed
-// in the tree, without privileges and without a network.
-type Packer struct {
-	program string
-	run     *exec.Cmd
-	input   io.WriteCloser
-	stderr  bytes.Buffer
-	read    chan error // of the goroutine that reads the output
+// Packer packs what is written to it.
+type Packer interface {
+	io.Writer
+	// End packs the rest. The first of what went wrong is the error.
+	End() error
+	// Kill ends it without that.
+	Kill()
 }
 
-// Start starts the program, a path in the tree whose top is jail. Its output goes to w, from
+// NewLZ4 packs to w as v1.ByLZ4 says.
+func NewLZ4(w io.Writer) Packer { return own{lz4.NewWriter(w)} }
+
+// own is a packer of this program.
+type own struct{ io.WriteCloser }
+
+func (p own) End() error { return p.Close() }
+func (p own) Kill()      {}
+
+// program runs a program of a tree that packs what it is given, such as gzip. It is jailed
+// in the tree, without privileges and without a network.
+type program struct {
+	path   string
+	run    *exec.Cmd
+	input  io.WriteCloser
+	stderr bytes.Buffer
+	read   chan error // of the goroutine that reads the output
+}
+
+// Start starts the program of that path in the tree whose top is jail. Its output goes to w, from
 // a goroutine, until End or Kill has returned.
-func Start(ctx context.Context, jail, program string, arguments []string, w io.Writer) (*Packer, error) {
-	p := &Packer{program: program, read: make(chan error, 1)}
-	p.run = exec.CommandContext(ctx, "/"+program, arguments...)
+func Start(ctx context.Context, jail, path string, arguments []string, w io.Writer) (Packer, error) {
+	p := &program{path: path, read: make(chan error, 1)}
+	p.run = exec.CommandContext(ctx, "/"+path, arguments...)
 	p.run.Env = command.Environment()
 	p.run.Dir = "/"
 	p.run.Stderr = &p.stderr
@@ -64,17 +83,17 @@ func Start(ctx context.Context, jail, program string, arguments []string, w io.W
 }
 
 // Write gives the program more input. Where that fails End tells why.
-func (p *Packer) Write(b []byte) (int, error) {
+func (p *program) Write(b []byte) (int, error) {
 	n, err := p.input.Write(b)
 	if err != nil {
-		err = fmt.Errorf("cannot pack with %q of the tree: %w", p.program, err)
+		err = fmt.Errorf("cannot pack with %q of the tree: %w", p.path, err)
 	}
 	return n, err
 }
 
 // End ends the input and waits for the program. The first of what went wrong is the
 // error: in taking its output, or in the program.
-func (p *Packer) End() error {
+func (p *program) End() error {
 	closed := p.input.Close()
 	taken := <-p.read
 	ended := p.run.Wait()
@@ -90,7 +109,7 @@ func (p *Packer) End() error {
 }
 
 // Kill ends the program without waiting for what it does.
-func (p *Packer) Kill() {
+func (p *program) Kill() {
 	_ = p.run.Process.Kill()
 	p.input.Close()
 	<-p.read
@@ -98,12 +117,12 @@ func (p *Packer) Kill() {
 }
 
 // failed adds what the program complained of, once it has ended.
-func (p *Packer) failed(err error) error {
+func (p *program) failed(err error) error {
 	said := strings.TrimSpace(p.stderr.String())
 	if said != "" {
 		said = ": " + strings.ReplaceAll(said, "\n", "; ")
 	}
-	return fmt.Errorf("cannot pack with %q of the tree: %w%s", p.program, err, said)
+	return fmt.Errorf("cannot pack with %q of the tree: %w%s", p.path, err, said)
 }
 
 // ErrOther: a program packs other than it did where the stream was made.

@@ -118,6 +118,11 @@ func classicMask(mask v1.Mask) (classic tbdiff.Mask) {
 // directory makes a directory, or gives one that is there its metadata.
 func (d *frameDeployment) directory(name string, m *v1.Metadata) error {
 	err := unix.Mkdirat(d.trail.here(), name, privateDirectory)
+	if errors.Is(err, unix.EEXIST) && isSocket(d.trail.here(), name) { // which no stream knows of
+		if err = unix.Unlinkat(d.trail.here(), name, 0); err == nil {
+			err = unix.Mkdirat(d.trail.here(), name, privateDirectory)
+		}
+	}
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("cannot create directory: %w", explain(d.trail.here(), name, err))
 	}
@@ -130,6 +135,11 @@ func (d *frameDeployment) directory(name string, m *v1.Metadata) error {
 		return explain(d.trail.here(), name, err)
 	}
 	return nil
+}
+
+func isSocket(dir int, name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK
 }
 
 func (d *frameDeployment) device(name string, c *v1.Device) error {

@@ -22,7 +22,12 @@ import (
 // frameStream gives the bytes of a stream of version 1 of these frames.
 func frameStream(t testing.TB, origin *v1.Digest, frames ...v1.Frame) []byte {
 	t.Helper()
-	header := v1.Header{Origin: origin, ContentLimit: v1.MaxContent, SourceLimit: v1.MaxSource}
+	return frameStreamTo(t, origin, v1.Digest{}, frames...)
+}
+
+func frameStreamTo(t testing.TB, origin *v1.Digest, target v1.Digest, frames ...v1.Frame) []byte {
+	t.Helper()
+	header := v1.Header{Origin: origin, Target: target, ContentLimit: v1.MaxContent, SourceLimit: v1.MaxSource}
 	for i := range frames {
 		header.Totals.Add(frames[i].Totals())
 	}
@@ -201,6 +206,27 @@ func TestMoveOntoItself(t *testing.T) {
 	}
 	if got := read(t, j.root+"/file"); got != "0123456789" {
 		t.Errorf("the new name has %q", got)
+	}
+}
+
+// TestLZ4 packs between two parts as they are.
+func TestLZ4(t *testing.T) {
+	const frame = "\x02\x21\x4c\x18\x04\x00\x00\x00\x30abc" // a legacy frame
+	content := "<" + frame + ">"
+	for length, want := range map[int]error{len(frame): nil, len(frame) - 1: packed.ErrOther, len(frame) + 1: packed.ErrOther} {
+		j := newJail(t)
+		_, err := deployFrames(t.Context(), j.root, frameStream(t, &v1.Digest{}, v1.Frame{
+			Content: v1.Content{Size: 5, Stored: []byte("<abc>")},
+			Commands: []v1.Command{v1.PlainFile{Path: "new", Metadata: v1.Metadata{Mode: 0o600}, Size: uint64(length) + 2, Digest: sha256.Sum256([]byte(content)), Parts: []v1.Part{
+				{Kind: v1.Data, Length: 1}, {Kind: v1.Repack, Length: uint64(length), By: v1.ByLZ4}, {Kind: v1.Data, Length: 3}, {Kind: v1.Repack}, {Kind: v1.Data, Length: 1},
+			}}},
+		}))
+		if !errors.Is(err, want) {
+			t.Errorf("%d bytes: %v", length, err)
+		}
+		if got, _ := os.ReadFile(j.root + "/new"); err == nil && string(got) != content {
+			t.Errorf("it makes %q", got)
+		}
 	}
 }
 

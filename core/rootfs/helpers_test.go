@@ -159,7 +159,7 @@ func unpack(t testing.TB, tarFile, parent string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, "tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", tarFile, "-C", dir)
+	run(t, "tar", "--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", tarFile, "-C", dir)
 	return dir
 }
 

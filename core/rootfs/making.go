@@ -20,7 +20,7 @@ type making struct {
 	sum  hash.Hash // of all size bytes
 	// packer takes the parts at present, nil for none; output is what of its own is to
 	// come.
-	packer *packed.Packer
+	packer packed.Packer
 	output *packed.Window
 }
 
@@ -34,7 +34,7 @@ func (m *making) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// take gives content to the file, or to the program that packs it.
+// take gives content to the file, or to what packs it.
 func (m *making) take(b []byte) error {
 	if m.packer == nil {
 		_, err := m.Write(b)
@@ -183,7 +183,7 @@ func (d *frameDeployment) copy(m *making, p v1.Part) error {
 	return old.forward(d.ctx, d.buffer, int64(p.Offset), int64(p.Length), func(piece []byte) { m.sum.Write(piece) })
 }
 
-// repack begins what a program packs, or ends it.
+// repack begins what is packed, or ends it.
 func (d *frameDeployment) repack(m *making, p v1.Part) error {
 	if p.Length == 0 {
 		packer := m.packer
@@ -194,12 +194,16 @@ func (d *frameDeployment) repack(m *making, p v1.Part) error {
 		}
 		return err
 	}
+	m.output = &packed.Window{W: m, Skip: p.Offset, Length: p.Length}
+	if p.By == v1.ByLZ4 {
+		m.packer = packed.NewLZ4(m.output)
+		return nil
+	}
 	program, err := d.sources.open(p.File, d.files[p.File])
 	if err != nil {
 		return err
 	}
 	program.close()
-	m.output = &packed.Window{W: m, Skip: p.Offset, Length: p.Length}
 	m.packer, err = packed.Start(d.ctx, (&entry{handle: d.sources.top}).path(), d.files[p.File].Path, p.Arguments, m.output)
 	return err
 }

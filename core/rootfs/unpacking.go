@@ -16,7 +16,7 @@ import (
 type unpacking struct {
 	file   v1.File // "" for none
 	handle int
-	reader io.ReadCloser
+	reader packed.Reader
 	at     uint64
 }
 
@@ -36,7 +36,7 @@ func (u *unpacking) readAt(ctx context.Context, old *oldFile, file v1.File, b []
 			return err
 		}
 	}
-	if _, err := io.CopyN(io.Discard, u.reader, int64(offset-u.at)); err != nil {
+	if err := u.reader.Skip(int64(offset - u.at)); err != nil {
 		return u.failed(err)
 	}
 	u.at = offset

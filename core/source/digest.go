@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
 )
@@ -18,7 +17,7 @@ func (s *Source) DigestAhead(ctx context.Context) (string, error) {
 	}
 	hash := sha256.New()
 	if _, err := io.Copy(hash, &cancellable{ctx, io.NewSectionReader(f, 0, s.Size)}); err != nil {
-		return "", fmt.Errorf("cannot read %s: %w", s.Name, plainCause(err))
+		return "", s.readError(err)
 	}
 	return DigestText(hash.Sum(nil)), nil
 }

@@ -16,7 +16,7 @@ func (s *Source) Peek(n int) ([]byte, error) {
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}
-		return head[:got], err
+		return head[:got], s.readError(err)
 	}
 	got, err := io.ReadFull(s.ReadCloser, head)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -24,7 +24,7 @@ func (s *Source) Peek(n int) ([]byte, error) {
 	}
 	head = head[:got]
 	s.ReadCloser = &peeked{head: head, ReadCloser: s.ReadCloser}
-	return head, err
+	return head, s.readError(err)
 }
 
 // peeked is a source of which the head was read already.
@@ -53,7 +53,7 @@ func (p *peeked) Skip(n int64) error {
 // Skip passes over the next n bytes, without reading them where that can be done.
 func (s *Source) Skip(n int64) error {
 	if err := skip(s.ReadCloser, n); err != nil {
-		return fmt.Errorf("cannot read %s: %w", s.Name, err)
+		return &ReadError{fmt.Errorf("cannot read %s: %w", s.Name, err)}
 	}
 	return nil
 }

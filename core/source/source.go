@@ -24,6 +24,29 @@ type Source struct {
 	Again func(ctx context.Context) (*Source, error)
 }
 
+// ReadError says that the source could not be read, for what it wraps.
+type ReadError struct{ error }
+
+// Unwrap gives what happened.
+func (e *ReadError) Unwrap() error { return e.error }
+
+// Read reads on. Errors are a *ReadError, but for io.EOF.
+func (s *Source) Read(b []byte) (int, error) {
+	n, err := s.ReadCloser.Read(b)
+	return n, s.readError(err)
+}
+
+// readError says of an error whose it is.
+func (s *Source) readError(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	if file := (*fs.PathError)(nil); errors.As(err, &file) {
+		err = fmt.Errorf("cannot read %s: %w", s.Name, file.Err)
+	}
+	return &ReadError{err}
+}
+
 // StandardInput is the SOURCE that means standard input.
 const StandardInput = "-"
 

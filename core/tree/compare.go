@@ -8,13 +8,14 @@ import (
 // Options say how closely Compare looks.
 type Options struct {
 	// Exact compares also what tbdiff version 0 cannot express: nanoseconds, which
-	// names are hard links of each other, sockets, and the metadata of the tops.
+	// names are hard links of each other, and the metadata of the tops.
 	Exact bool
 }
 
 // Compare lists the differences of the trees whose tops are the directories a and
 // b, sorted by path. Where only one of them has a directory, what is below is not
-// listed. Trees without a difference have the same Digest.
+// listed. Sockets are left out: they live and die with the program that listens. Trees without
+// a difference have the same Digest.
 //
 // Errors are those of Walk.
 func Compare(ctx context.Context, a, b string, o Options) ([]Difference, error) {
@@ -89,7 +90,7 @@ func (c *comparison) visit(s *Step[sameness]) error {
 	if s.Move == MoveLeave {
 		return nil
 	}
-	a, b := c.counts(s.Origin), c.counts(s.Target)
+	a, b := counts(s.Origin), counts(s.Target)
 	switch {
 	case a != nil && b != nil:
 		c.both(s)
@@ -104,9 +105,9 @@ func (c *comparison) visit(s *Step[sameness]) error {
 	return nil
 }
 
-// counts gives the node if it is one that is compared: sockets only exactly.
-func (c *comparison) counts(n *Node) *Node {
-	if n == nil || n.Kind() == KindSocket && !c.exact {
+// counts gives the node if it is one that is compared.
+func counts(n *Node) *Node {
+	if n == nil || n.Kind() == KindSocket {
 		return nil
 	}
 	return n

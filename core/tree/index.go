@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"sort"
 )
 
 // Index is everything that a tree holds, content by its digest. Entries that are known from
@@ -15,6 +16,8 @@ type Index struct {
 	Top Entry
 	// Entries are all below the top, in the order of a walk.
 	Entries []Indexed
+
+	known *[sha256.Size]byte // its digest, where that is known from before
 }
 
 // Indexed is an entry of an Index.
@@ -25,6 +28,42 @@ type Indexed struct {
 	// First is the path of the first entry that is the same inode, "" for an entry that
 	// is the first itself.
 	First string
+}
+
+// Find gives the entry of a path below the top, nil for none.
+func (x *Index) Find(path string) *Indexed {
+	i, found := sort.Find(len(x.Entries), func(i int) int { return ComparePaths(path, x.Entries[i].Path) })
+	if !found {
+		return nil
+	}
+	return &x.Entries[i]
+}
+
+// Join goes through two indexes side by side, in order: each path once, with nil for an
+// index that does not have it.
+func Join(x, y *Index, visit func(a, b *Indexed)) {
+	i, j := 0, 0
+	for i < len(x.Entries) || j < len(y.Entries) {
+		var order int
+		switch {
+		case i == len(x.Entries):
+			order = 1
+		case j == len(y.Entries):
+			order = -1
+		case x.Entries[i].Path != y.Entries[j].Path:
+			order = ComparePaths(x.Entries[i].Path, y.Entries[j].Path)
+		}
+		var a, b *Indexed
+		if order <= 0 {
+			a = &x.Entries[i]
+			i++
+		}
+		if order >= 0 {
+			b = &y.Entries[j]
+			j++
+		}
+		visit(a, b)
+	}
 }
 
 // ReadIndex reads the whole tree whose top is the directory path. Errors are those of
@@ -87,12 +126,22 @@ func ReadDigests(ctx context.Context, path string) (Digests, error) {
 // can express. That is what Digest of this package covers, and nanoseconds, hard links
 // and the top's own metadata; sockets are left out. docs/format/tree-digest.md specifies it.
 func (x *Index) Digest() [sha256.Size]byte {
-	d := newDigester()
-	d.begin(&x.Top)
-	for i := range x.Entries {
-		d.add(&x.Entries[i])
+	if x.known != nil {
+		return *x.known
 	}
-	return d.sums().Exact
+	sum := sha256.New()
+	records := appendExact([]byte(exactHeader), &Indexed{Entry: x.Top})
+	for i := range x.Entries {
+		if e := &x.Entries[i]; e.Kind() != KindSocket {
+			records = appendExact(records, e)
+		}
+		if len(records) >= 1<<16 {
+			sum.Write(records)
+			records = records[:0]
+		}
+	}
+	sum.Write(records)
+	return [sha256.Size]byte(sum.Sum(nil))
 }
 
 // exactHeader begins what the exact digest hashes.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -25,14 +26,14 @@ func (x *Index) Revise(ctx context.Context, path string, changed []string) (*Ind
 		return nil, err
 	}
 	defer dir.Close()
-	revised := &Index{Top: dir.Entry(), Entries: make([]Indexed, 0, len(x.Entries))}
+	revised := &Index{Top: dir.Entry(), Entries: make([]Indexed, 0, len(x.Entries)+len(changed))}
 	if revised.Top.Xattrs, err = dir.Xattrs(); err != nil {
 		return nil, err
 	}
 	old := x.Entries
 	// keep takes the old entries before a path, and drops the one at it.
 	keep := func(before string) {
-		n, found := slices.BinarySearchFunc(old, before, func(e Indexed, path string) int { return ComparePaths(e.Path, path) })
+		n, found := sort.Find(len(old), func(i int) int { return ComparePaths(before, old[i].Path) })
 		revised.keep(old[:n])
 		if found {
 			n++
@@ -67,9 +68,10 @@ func (x *Index) Revise(ctx context.Context, path string, changed []string) (*Ind
 
 // keep adds entries that are known from before.
 func (x *Index) keep(entries []Indexed) {
-	for _, e := range entries {
-		e.Device, e.Changed = 0, Time{}
-		x.Entries = append(x.Entries, e)
+	kept := len(x.Entries)
+	x.Entries = append(x.Entries, entries...)
+	for i := kept; i < len(x.Entries); i++ {
+		x.Entries[i].Device, x.Entries[i].Changed = 0, Time{}
 	}
 }
 

@@ -13,17 +13,21 @@ import (
 
 // storedHeader begins an index that is kept in a file, which is for the program that wrote
 // it: there is no promise that another version reads it.
-const storedHeader = "trebuchet tree index 1\n"
+const storedHeader = "trebuchet tree index 2\n"
 
 // ErrNoIndex is the error of ReadStored for what is not a whole index, as this version
 // writes them.
 var ErrNoIndex = errors.New("it is not a whole index of this version")
 
-// Store writes the index, with a digest by which ReadStored knows that it is whole.
+// Store writes the index and its digest, and last what tells ReadStored that it is whole. The
+// index must not be changed any more.
 func (x *Index) Store(w io.Writer) error {
 	sum := sha256.New()
 	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<20)
-	record := append(appendStored([]byte(storedHeader), &Indexed{Entry: x.Top}), binary.AppendUvarint(nil, uint64(len(x.Entries)))...)
+	digest := x.Digest()
+	x.known = &digest
+	record := appendStored(append([]byte(storedHeader), digest[:]...), &Indexed{Entry: x.Top})
+	record = binary.AppendUvarint(record, uint64(len(x.Entries)))
 	if _, err := buffered.Write(record); err != nil {
 		return err
 	}
@@ -39,6 +43,9 @@ func (x *Index) Store(w io.Writer) error {
 	_, err := w.Write(sum.Sum(nil))
 	return err
 }
+
+// storedLeast is the size of the smallest entry: what it has is one byte at least each.
+const storedLeast = 13
 
 // appendStored appends an entry: numbers as unsigned varints, strings after their length.
 func appendStored(b []byte, e *Indexed) []byte {
@@ -64,16 +71,18 @@ func appendStored(b []byte, e *Indexed) []byte {
 // ReadStored reads what Store wrote, as entries known from before. Anything else is an ErrNoIndex.
 func ReadStored(content []byte) (*Index, error) {
 	body, ok := bytes.CutPrefix(content, []byte(storedHeader))
-	if !ok || len(body) < sha256.Size {
+	if !ok || len(body) < 2*sha256.Size {
 		return nil, ErrNoIndex
 	}
 	end := len(content) - sha256.Size
 	if sha256.Sum256(content[:end]) != [sha256.Size]byte(content[end:]) {
 		return nil, ErrNoIndex
 	}
-	r := &storedReader{rest: body[:len(body)-sha256.Size]}
-	x := &Index{Top: r.entry().Entry}
-	count := r.number(uint64(len(r.rest)))
+	digest := [sha256.Size]byte(body)
+	records := body[len(digest) : len(body)-sha256.Size]
+	r := &storedReader{whole: string(records), rest: records}
+	x := &Index{Top: r.entry().Entry, known: &digest}
+	count := r.number(uint64(len(r.rest)) / storedLeast)
 	x.Entries = make([]Indexed, 0, count)
 	for range count {
 		if x.Entries = append(x.Entries, r.entry()); r.err != nil {
@@ -91,8 +100,9 @@ func ReadStored(content []byte) (*Index, error) {
 
 // storedReader takes an index apart. After an error it gives nothing.
 type storedReader struct {
-	rest []byte
-	err  error
+	whole string // which rest is the end of
+	rest  []byte
+	err   error
 }
 
 // number gives the next number, which is at most so large.
@@ -116,7 +126,15 @@ func (r *storedReader) bytes(n uint64) []byte {
 	return taken
 }
 
-func (r *storedReader) text() string { return string(r.bytes(r.number(math.MaxInt32))) }
+// text gives a string, as a part of the one string: there are too many to make each anew.
+func (r *storedReader) text() string {
+	n := r.number(math.MaxInt32)
+	at := len(r.whole) - len(r.rest)
+	if r.bytes(n) == nil {
+		return ""
+	}
+	return r.whole[at:][:n]
+}
 
 func (r *storedReader) entry() Indexed {
 	var e Indexed

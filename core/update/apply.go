@@ -101,6 +101,9 @@ var errChanged = errors.New("it was changed since, or the disk is damaged")
 // for. A disk that gives back other bytes than it was given is one case: btrfs knows that
 // by its checksums, and gives none.
 func drifted(err error) bool {
+	if bundle := (*source.ReadError)(nil); errors.As(err, &bundle) {
+		return false
+	}
 	return errors.Is(err, errChanged) || errors.Is(err, rootfs.ErrOriginMismatch) || errors.Is(err, syscall.EIO)
 }
 

@@ -63,12 +63,12 @@ func Create(ctx context.Context, w io.Writer, origin, target string, o Options) 
 		stats.Header.Origin = &digest
 	}
 	p := newPlanner(was, is)
-	if origin != "" {
-		p.late = packedFiles(is, target)
+	if origin != "" && o.Level.looksInside() {
+		p.late = p.packedFiles(target)
 	}
 	f := &framer{
-		ctx: ctx, planner: p, similar: newSimilar(was), made: map[v1.Digest]string{},
-		trees: map[*tree.Index]string{was: origin, is: target}, places: newPlaces(readBytes(was, is, p.origin, p.target)), spool: o.Spool,
+		ctx: ctx, planner: p, similar: &similar{origin: was}, made: map[v1.Digest]string{},
+		trees: map[*tree.Index]string{was: origin, is: target}, places: newPlaces(readBytes(p.pairs)), spool: o.Spool,
 	}
 	err = packAll(ctx, o.Level, &stats, frames, func(emit func(*unpacked) error) error {
 		f.emit = emit

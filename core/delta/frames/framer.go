@@ -109,7 +109,7 @@ func (f *framer) expecting(b *building, c v1.Command) v1.Command {
 		return c
 	case v1.Move:
 		c.Before = f.before(b, c.Path)
-		c.Moved = v1.Expect(b.list(source{entry: f.planner.origin[c.From]}.file()))
+		c.Moved = v1.Expect(b.list(source{entry: f.planner.was.Find(c.From)}.file()))
 		return c
 	}
 	return c
@@ -180,10 +180,10 @@ func (s source) file() v1.File {
 // step is not done yet; false for none.
 func (f *framer) holds(path, turn string) (source, bool) {
 	p := f.planner
-	if e := p.target[path]; e != nil && p.before(path, turn) {
+	if e := p.is.Find(path); e != nil && p.before(path, turn) {
 		return source{e, f.trees[p.is]}, e.Kind() == tree.KindFile
 	}
-	e := p.origin[path]
+	e := p.was.Find(path)
 	if e == nil || e.Kind() != tree.KindFile || !p.stands(path, turn) {
 		return source{}, false
 	}
@@ -255,9 +255,9 @@ func (f *framer) predecessor(e *tree.Indexed, turn string) (source, bool) {
 // readOrigin remembers what there is in files of the origin that are replaced or removed.
 func (f *framer) readOrigin() error {
 	top := f.trees[f.planner.was]
-	for i := range f.planner.was.Entries {
-		e := &f.planner.was.Entries[i]
-		if !worthPlaces(e, f.planner.target) {
+	for _, at := range f.planner.pairs {
+		e := at.old
+		if !worthPlaces(e, at.new) {
 			continue
 		}
 		file, err := openVerified(filepath.Join(top, e.Path), &e.Entry)

@@ -17,12 +17,17 @@ import (
 // Level says how much work goes into making a stream small.
 type Level int
 
-// The levels. Small takes several times as long as Default, and libzstd.
+// The levels. Small takes several times as long as Default, and libzstd. Fast is quick to carry
+// out as well: it does not look inside what is packed, which the machine would have to pack
+// again.
 const (
 	Default Level = iota
 	Fast
 	Small
 )
+
+// looksInside reports whether what is packed in files is made from what is packed in others.
+func (l Level) looksInside() bool { return l != Fast }
 
 // smallest is libzstd's level for Small: the highest that needs no memory out of the ordinary.
 const smallest = 19

@@ -17,6 +17,8 @@ type places struct {
 	// found is where a string ends, by its hash: the first place that was read.
 	found map[uint64]place
 	bits  int // the mean distance of places is this power of two
+
+	buffer []byte // of a scan
 }
 
 // place is a position in a file, by its number in the list.
@@ -33,7 +35,7 @@ const (
 
 // newPlaces is for so many bytes to read.
 func newPlaces(total uint64) *places {
-	return &places{found: map[uint64]place{}, bits: max(leastBits, bits.Len64(total/mostPlaces))}
+	return &places{found: map[uint64]place{}, bits: max(leastBits, bits.Len64(total/mostPlaces)), buffer: make([]byte, 64<<10)}
 }
 
 // add remembers the places of a file.
@@ -60,11 +62,10 @@ func (p *places) remember(hash uint64, at place) {
 // it ends.
 func (p *places) scan(ctx context.Context, read io.Reader, see func(hash, end uint64) error) error {
 	shift := 64 - p.bits
-	buffer := make([]byte, 64<<10)
 	var hash, at uint64
 	for {
-		n, err := read.Read(buffer)
-		for _, b := range buffer[:n] {
+		n, err := read.Read(p.buffer)
+		for _, b := range p.buffer[:n] {
 			hash = hash<<1 + mixed[b]
 			at++
 			if hash>>shift == 0 && at >= stringSize {
@@ -100,25 +101,22 @@ var mixed = func() (table [256]uint64) {
 
 // worthPlaces reports whether places of a file are worth remembering: its content is not at this
 // path in the other tree.
-func worthPlaces(e *tree.Indexed, others map[string]*tree.Indexed) bool {
-	if e.Kind() != tree.KindFile || e.First != "" || e.Size < stringSize {
+func worthPlaces(e, other *tree.Indexed) bool {
+	if e == nil || e.Kind() != tree.KindFile || e.First != "" || e.Size < stringSize {
 		return false
 	}
-	other := others[e.Path]
 	return other == nil || other.Kind() != tree.KindFile || other.Content != e.Content
 }
 
 // readBytes is how many bytes are read for places: of files that are worth it, and of those that
 // are made.
-func readBytes(was, is *tree.Index, origin, target map[string]*tree.Indexed) (sum uint64) {
-	for i := range was.Entries {
-		if e := &was.Entries[i]; worthPlaces(e, target) {
-			sum += e.Size
+func readBytes(pairs []pair) (sum uint64) {
+	for _, at := range pairs {
+		if worthPlaces(at.old, at.new) {
+			sum += at.old.Size
 		}
-	}
-	for i := range is.Entries {
-		if e := &is.Entries[i]; worthPlaces(e, origin) {
-			sum += e.Size
+		if worthPlaces(at.new, at.old) {
+			sum += at.new.Size
 		}
 	}
 	return sum

@@ -2,6 +2,8 @@ package frames
 
 import (
 	"cmp"
+	"maps"
+	"slices"
 	"strings"
 
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
@@ -22,8 +24,12 @@ type step struct {
 // path has to know which: origin and target are sorted alike, so comparing paths
 // tells.
 type planner struct {
-	origin, target map[string]*tree.Indexed
-	was, is        *tree.Index
+	was, is *tree.Index
+	// pairs are the paths at which something is to be done, or may be: all at which the
+	// trees differ, those of inodes with several names, and sockets.
+	pairs []pair
+	// several are the first paths of inodes with several names, in either tree.
+	several map[string]bool
 
 	// late are paths of the target whose turn comes when all others are there: what is
 	// packed in them is made from those.
@@ -33,7 +39,7 @@ type planner struct {
 	after   []step   // of what is late
 	sockets []string // paths of those in the target, which are not made
 	// claimed are inodes of the origin that go on as inodes of the target: the first
-	// path of either, by that of the origin.
+	// path of either, by that of the origin. One that no pair has goes on where it is.
 	claimed map[string]string
 	// placed are first paths of the target whose inode is one of the origin: that
 	// one's first path.
@@ -46,24 +52,43 @@ type planner struct {
 	// touched are directories of the target in which something is made or removed.
 	touched map[string]bool
 	// gone and staying are paths of the origin's plain files by their content: those
-	// without a successor, and the others.
+	// without a successor, and the others. They have the contents that a pair wants.
 	gone, staying map[v1.Digest][]string
 }
 
+// pair is what a path has in both trees, nil for nothing.
+type pair struct{ old, new *tree.Indexed }
+
 func newPlanner(was, is *tree.Index) *planner {
 	p := &planner{
-		was: was, is: is,
-		origin: byPath(was), target: byPath(is),
+		was: was, is: is, several: map[string]bool{},
 		claimed: map[string]string{}, placed: map[string]string{},
 		replaced: map[string]bool{}, moved: map[string]bool{}, touched: map[string]bool{},
 		gone: map[v1.Digest][]string{}, staying: map[v1.Digest][]string{},
 	}
+	for _, x := range []*tree.Index{was, is} {
+		for i := range x.Entries {
+			if first := x.Entries[i].First; first != "" {
+				p.several[first] = true
+			}
+		}
+	}
+	wanted := map[v1.Digest]bool{}
+	tree.Join(was, is, func(old, new *tree.Indexed) {
+		if old != nil && new != nil && p.stays(old, new) {
+			return
+		}
+		p.pairs = append(p.pairs, pair{old, new})
+		if new != nil && new.Kind() == tree.KindFile {
+			wanted[new.Content] = true
+		}
+	})
 	for i := range was.Entries {
 		e := &was.Entries[i]
-		if e.Kind() != tree.KindFile || e.Size == 0 {
+		if e.Kind() != tree.KindFile || e.Size == 0 || !wanted[e.Content] {
 			continue
 		}
-		if p.target[e.Path] == nil {
+		if is.Find(e.Path) == nil {
 			p.gone[e.Content] = append(p.gone[e.Content], e.Path)
 		} else {
 			p.staying[e.Content] = append(p.staying[e.Content], e.Path)
@@ -72,12 +97,15 @@ func newPlanner(was, is *tree.Index) *planner {
 	return p
 }
 
-func byPath(x *tree.Index) map[string]*tree.Indexed {
-	m := make(map[string]*tree.Indexed, len(x.Entries))
-	for i := range x.Entries {
-		m[x.Entries[i].Path] = &x.Entries[i]
-	}
-	return m
+// stays reports whether there is nothing to do or to say about a path.
+func (p *planner) stays(old, new *tree.Indexed) bool {
+	return old.First == "" && new.First == "" && !p.several[old.Path] && new.Kind() != tree.KindSocket &&
+		old.Kind() == new.Kind() && sameMatter(old, new) && differing(&old.Entry, &new.Entry) == 0
+}
+
+// sameMatter reports whether two entries are the same but for metadata.
+func sameMatter(a, b *tree.Indexed) bool {
+	return a.Kind() == b.Kind() && a.Content == b.Content && a.Size == b.Size && a.Target == b.Target && a.Rdev == b.Rdev
 }
 
 // firstOf gives the first path of an entry's inode.
@@ -85,11 +113,13 @@ func firstOf(e *tree.Indexed) string { return cmp.Or(e.First, e.Path) }
 
 // plan gives the steps.
 func (p *planner) plan() []step {
-	for i := range p.is.Entries {
-		if e := &p.is.Entries[i]; e.Kind() == tree.KindSocket {
-			p.socket(e)
-		} else {
-			p.entry(e)
+	for _, at := range p.pairs {
+		switch {
+		case at.new == nil:
+		case at.new.Kind() == tree.KindSocket:
+			p.socket(at.old, at.new)
+		default:
+			p.entry(at.old, at.new)
 		}
 	}
 	p.steps = append(p.steps, p.after...)
@@ -117,17 +147,21 @@ func parent(path string) string {
 }
 
 // socket leaves one out, and what the origin has in its place.
-func (p *planner) socket(e *tree.Indexed) {
+func (p *planner) socket(old, e *tree.Indexed) {
 	p.sockets = append(p.sockets, e.Path)
-	if old := p.origin[e.Path]; old != nil && old.Kind() != tree.KindSocket {
+	if old != nil && old.Kind() != tree.KindSocket {
 		p.do(v1.Delete{Path: v1.Path(e.Path)})
 		p.replaced[e.Path] = true
 		p.touch(e.Path)
 	}
 }
 
-func (p *planner) entry(e *tree.Indexed) {
-	old := p.origin[e.Path]
+// entry makes one. A socket of the origin need not be there on the machine: it is no obstacle to
+// whoever carries out the stream.
+func (p *planner) entry(old, e *tree.Indexed) {
+	if old != nil && old.Kind() == tree.KindSocket {
+		old = nil
+	}
 	if old != nil && (old.Kind() == tree.KindDirectory) != (e.Kind() == tree.KindDirectory) {
 		p.do(v1.Delete{Path: v1.Path(e.Path)})
 		p.replaced[e.Path] = true
@@ -175,7 +209,7 @@ func (p *planner) further(old, e *tree.Indexed) {
 // for metadata and no other has it yet. Names of it that do not belong to the target's
 // are given something else when it is their turn.
 func (p *planner) claim(old, e *tree.Indexed) bool {
-	if old.Kind() != e.Kind() || old.Content != e.Content || old.Size != e.Size || old.Target != e.Target || old.Rdev != e.Rdev {
+	if !sameMatter(old, e) {
 		return false
 	}
 	inode := firstOf(old)
@@ -202,7 +236,7 @@ func (p *planner) move(e *tree.Indexed) bool {
 		return false
 	}
 	for _, from := range p.gone[e.Content] {
-		old := p.origin[from]
+		old := p.was.Find(from)
 		if p.moved[from] || !p.stands(from, e.Path) || !p.claim(old, e) {
 			continue
 		}
@@ -250,14 +284,15 @@ func (p *planner) make(e *tree.Indexed) {
 
 // deletions removes what only the origin has, each tree by its top.
 func (p *planner) deletions() {
-	for i := range p.was.Entries {
-		path := p.was.Entries[i].Path
-		above := parent(path)
-		if p.target[path] != nil || p.moved[path] {
+	for _, at := range p.pairs {
+		if at.new != nil || p.moved[at.old.Path] || at.old.Kind() == tree.KindSocket {
 			continue
 		}
-		if above != "" && (p.target[above] == nil || p.target[above].Kind() != tree.KindDirectory) {
-			continue // gone with what it is in
+		path := at.old.Path
+		if above := parent(path); above != "" {
+			if in := p.is.Find(above); in == nil || in.Kind() != tree.KindDirectory {
+				continue // gone with what it is in
+			}
 		}
 		p.do(v1.Delete{Path: v1.Path(path)})
 		p.touch(path)
@@ -266,10 +301,9 @@ func (p *planner) deletions() {
 
 // directories gives directories their times back, when nothing else is done in them.
 func (p *planner) directories() {
-	for i := range p.is.Entries {
-		e := &p.is.Entries[i].Entry
-		if p.touched[e.Path] && e.Kind() == tree.KindDirectory {
-			p.do(v1.Meta{Path: v1.Path(e.Path), Mask: v1.MaskTime, Metadata: masked(metadataOf(e), v1.MaskTime)})
+	for _, path := range slices.SortedFunc(maps.Keys(p.touched), tree.ComparePaths) {
+		if e := p.is.Find(path); e != nil && e.Kind() == tree.KindDirectory {
+			p.do(v1.Meta{Path: v1.Path(path), Mask: v1.MaskTime, Metadata: masked(metadataOf(&e.Entry), v1.MaskTime)})
 		}
 	}
 	mask := differing(&p.was.Top, &p.is.Top)

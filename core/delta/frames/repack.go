@@ -18,11 +18,11 @@ import (
 // repackFrom is the size from which a file is worth the work of looking into it.
 const repackFrom = 1 << 20
 
-// repacked makes a file that is packed, such as an initial RAM disk, from what is packed in
-// it: of files that are there already, of what is packed in its predecessor, and of what is
-// sent; and a program of the tree packs it again. It is false where that cannot be done: it is
-// not packed, there is nothing to make it from, or no program packs it to the same bytes.
-// That is proved here.
+// repacked makes a file in which something is packed, such as an initial RAM disk or a kernel,
+// from that: of files that are there already, of what is packed in its predecessor, and of what
+// is sent; and a program of the tree, or the deployer itself, packs it again. It is false where
+// that cannot be done: nothing is packed, there is nothing to make it from, or nobody packs it
+// to the same bytes. That is proved here.
 func (f *framer) repacked(e *tree.Indexed, file *verified) ([]v1.Part, bool, error) {
 	if !f.planner.late[e.Path] {
 		return nil, false, nil
@@ -45,7 +45,8 @@ func (f *framer) repacked(e *tree.Indexed, file *verified) ([]v1.Part, bool, err
 		if before != nil {
 			defer before.close()
 			view := from.file()
-			view.View = v1.View{Method: before.found.Method, Offset: uint64(before.found.Offset), Length: uint64(before.length), Size: before.size}
+			found := before.found
+			view.View = v1.View{Method: found.Method, Offset: uint64(found.Offset), Length: uint64(found.Length), Size: before.size}
 			origins = func(string) []origin { return []origin{{file: view, read: before.readAt}} }
 		}
 	}
@@ -58,41 +59,43 @@ func (f *framer) repacked(e *tree.Indexed, file *verified) ([]v1.Part, bool, err
 	return parts, true, err
 }
 
-// repack gives the parts: the head as it is, and the rest for the program.
+// repack gives the parts: what is packed for the packer, and what is before and behind it as
+// it is.
 func (f *framer) repack(e *tree.Indexed, file *verified, now *inside, way *proven, origins func(string) []origin) ([]v1.Part, error) {
-	head := uint64(now.found.Offset + now.header)
-	r, err := f.reuse(e.Path, file, head, nil)
+	head, end := uint64(now.found.Offset+now.header), uint64(now.found.Offset+now.found.Length)
+	r, err := f.reuse(e.Path, file, e.Size, nil)
 	if err != nil {
 		return nil, err
 	}
-	m := &matter{path: v1.Path(e.Path), size: head, read: file.readAt, reuse: r, from: func(string) []origin { return nil }}
-	parts, err := f.extent(m, extent{length: head}, nil)
+	around := &matter{path: v1.Path(e.Path), size: e.Size, read: file.readAt, reuse: r, from: func(string) []origin { return nil }}
+	parts, err := f.extent(around, extent{length: head}, nil)
 	if err != nil {
 		return nil, err
 	}
-	parts = append(parts, v1.Part{
-		Kind: v1.Repack, Length: e.Size - head, File: f.at(e.Path).list(way.program), Offset: way.skip, Arguments: way.arguments,
-	})
-	if r, err = f.reuse(e.Path, now.unpacked, now.size, nil); err != nil {
+	begin := v1.Part{Kind: v1.Repack, Length: end - head, By: way.by, Offset: way.skip, Arguments: way.arguments}
+	if way.by == v1.AsItIs {
+		begin.File = f.at(e.Path).list(way.program)
+	}
+	parts = append(parts, begin)
+	inner, err := f.reuse(e.Path, now.unpacked, now.size, nil)
+	if err != nil {
 		return nil, err
 	}
-	m = &matter{path: v1.Path(e.Path), size: now.size, read: now.readAt, reuse: r, from: origins}
+	m := &matter{path: v1.Path(e.Path), size: now.size, read: now.readAt, reuse: inner, from: origins}
 	if parts, err = f.extent(m, extent{length: now.size}, parts); err != nil {
 		return nil, err
 	}
-	return append(parts, v1.Part{Kind: v1.Repack}), nil
+	parts = append(parts, v1.Part{Kind: v1.Repack})
+	return f.extent(around, extent{offset: end, length: e.Size - end}, parts)
 }
 
-// packedFiles gives the files of a tree that look packed and are large enough. Those with
-// several names are left out: the others could not wait.
-func packedFiles(x *tree.Index, top string) map[string]bool {
-	found, linked := map[string]bool{}, map[string]bool{}
-	for i := range x.Entries {
-		linked[x.Entries[i].First] = true
-	}
-	for i := range x.Entries {
-		e := &x.Entries[i]
-		if e.Kind() != tree.KindFile || e.Size < repackFrom || e.First != "" || linked[e.Path] {
+// packedFiles gives the files of the target, whose top is given, that look packed and are large
+// enough. Those with several names are left out: the others could not wait.
+func (p *planner) packedFiles(top string) map[string]bool {
+	found := map[string]bool{}
+	for _, at := range p.pairs {
+		e := at.new
+		if e == nil || e.Kind() != tree.KindFile || e.Size < repackFrom || e.First != "" || p.several[e.Path] {
 			continue
 		}
 		file, err := openVerified(filepath.Join(top, e.Path), &e.Entry)
@@ -111,8 +114,7 @@ func packedFiles(x *tree.Index, top string) map[string]bool {
 type inside struct {
 	file   *verified
 	found  packed.Found
-	header int64 // bytes that no program would write again
-	length int64 // of what is packed, to the end of the file
+	header int64 // bytes of it that no program would write again
 
 	unpacked *os.File // without a name
 	size     uint64   // of it
@@ -132,8 +134,8 @@ func (f *framer) lookInto(file *verified) (*inside, error) {
 	if err != nil {
 		return nil, nil // it only looked so
 	}
-	x := &inside{file: file, found: found, header: header, length: size - found.Offset}
-	reader, err := packed.NewReader(found.Method, io.NewSectionReader(file, found.Offset, x.length))
+	x := &inside{file: file, found: found, header: header}
+	reader, err := packed.NewReader(found.Method, io.NewSectionReader(file, found.Offset, found.Length))
 	if err != nil {
 		return nil, nil
 	}
@@ -177,14 +179,23 @@ func (x *inside) readAt(b []byte, at uint64) error {
 
 // proven is a way of packing that gives the bytes that are wanted.
 type proven struct {
+	by        v1.PackedBy // AsItIs: a program
 	program   v1.File
 	arguments []string
 	skip      uint64 // bytes of the output that are not the file's
 }
 
-// prove looks for a program of the target that packs what is inside to the same bytes: nil
-// for none. It comes late, when all that the program needs is there.
+// prove looks for a way to pack what is inside to the same bytes, with a program of the target
+// for one: nil for none. It comes late, when all that the program needs is there.
 func (f *framer) prove(e *tree.Indexed, now *inside) (*proven, error) {
+	if now.found.Method == v1.ByLZ4 {
+		p := &proven{by: v1.ByLZ4}
+		same, err := f.packsTheSame(p, now)
+		if err != nil || !same {
+			return nil, err
+		}
+		return p, nil
+	}
 	for _, way := range packed.Ways(now.found.Method, now.size) {
 		for _, path := range way.Programs {
 			program, ok := f.holds(path, e.Path)
@@ -205,18 +216,20 @@ func (f *framer) prove(e *tree.Indexed, now *inside) (*proven, error) {
 	return nil, nil
 }
 
-// packsTheSame runs the program. That it fails is an answer as well: it is one of another
+// packsTheSame packs. That a program fails is an answer as well: it is one of another
 // processor, for one.
 func (f *framer) packsTheSame(p *proven, now *inside) (bool, error) {
-	want := io.NewSectionReader(now.file, now.found.Offset+now.header, now.length-now.header)
-	output := &packed.Window{W: &comparing{want: want}, Skip: p.skip, Length: uint64(now.length - now.header)}
-	jail, err := filepath.Abs(f.trees[f.planner.is])
-	if err != nil {
-		return false, err
-	}
-	packer, err := packed.Start(f.ctx, jail, p.program.Path, p.arguments, output)
-	if err != nil {
-		return false, context.Cause(f.ctx)
+	want := io.NewSectionReader(now.file, now.found.Offset+now.header, now.found.Length-now.header)
+	output := &packed.Window{W: &comparing{want: want}, Skip: p.skip, Length: uint64(now.found.Length - now.header)}
+	packer := packed.NewLZ4(output)
+	if p.by == v1.AsItIs {
+		jail, err := filepath.Abs(f.trees[f.planner.is])
+		if err != nil {
+			return false, err
+		}
+		if packer, err = packed.Start(f.ctx, jail, p.program.Path, p.arguments, output); err != nil {
+			return false, context.Cause(f.ctx)
+		}
 	}
 	_, fed := io.Copy(packer, &cancellable{f.ctx, io.NewSectionReader(now.unpacked, 0, int64(now.size))})
 	ended := packer.End()

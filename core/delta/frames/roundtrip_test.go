@@ -26,8 +26,13 @@ func TestMain(m *testing.M) {
 
 func create(t testing.TB, origin, target string) ([]byte, frames.Stats) {
 	t.Helper()
+	return createAt(t, frames.Fast, origin, target)
+}
+
+func createAt(t testing.TB, level frames.Level, origin, target string) ([]byte, frames.Stats) {
+	t.Helper()
 	var stream bytes.Buffer
-	stats, err := frames.Create(t.Context(), &stream, origin, target, frames.Options{Level: frames.Fast, Spool: t.TempDir()})
+	stats, err := frames.Create(t.Context(), &stream, origin, target, frames.Options{Level: level, Spool: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

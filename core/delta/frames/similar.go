@@ -13,13 +13,14 @@ import (
 // comes from: by names that differ in their numbers only (libfoo.so.1.2, modules/6.1.0-50),
 // else by the last component, else by the last component without its numbers.
 type similar struct {
-	byKey map[string][]*tree.Indexed
+	origin *tree.Index
+	byKey  map[string][]*tree.Indexed // made when it is needed first
 }
 
-func newSimilar(origin *tree.Index) *similar {
-	s := &similar{byKey: map[string][]*tree.Indexed{}}
-	for i := range origin.Entries {
-		e := &origin.Entries[i]
+func (s *similar) prepare() {
+	s.byKey = map[string][]*tree.Indexed{}
+	for i := range s.origin.Entries {
+		e := &s.origin.Entries[i]
 		if e.Kind() != tree.KindFile || e.Size == 0 {
 			continue
 		}
@@ -27,7 +28,6 @@ func newSimilar(origin *tree.Index) *similar {
 			s.byKey[key] = append(s.byKey[key], e)
 		}
 	}
-	return s
 }
 
 // keysOf gives the keys of a path, best first. They cannot be taken for each other.
@@ -57,6 +57,9 @@ func numberless(s string) string {
 // find gives the best file, nil for none. Among several it is the one whose path has
 // most in common with this one, then whose size is nearest.
 func (s *similar) find(e *tree.Indexed) *tree.Indexed {
+	if s.byKey == nil {
+		s.prepare()
+	}
 	for _, key := range keysOf(e.Path) {
 		candidates := s.byKey[key]
 		if len(candidates) == 0 {

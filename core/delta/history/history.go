@@ -26,6 +26,8 @@ import (
 type Snapshot struct {
 	Path  string // of its top, until the plugin is closed
 	Index *tree.Index
+
+	identity sdk.Identity
 }
 
 // Store is the directory of kept indexes; "" keeps none.
@@ -34,53 +36,51 @@ type Store string
 // kept is how many indexes a Store keeps: those that were used last.
 const kept = 32
 
-// Read gives the snapshots of those names. note is told, in a sentence, why more has to be
-// read than what changed.
+// Read gives the snapshot of a name, of what is kept, or of what an earlier one holds and what
+// changed since: nil for none. note is told, in a sentence, why more has to be read than that.
 //
 // Errors: a name that stands for nothing read-only, those of the plugin, and those of
 // reading a tree (core/tree).
-func (s Store) Read(ctx context.Context, volume sdk.FS, origin, target string, note func(string)) (was, is Snapshot, err error) {
+func (s Store) Read(ctx context.Context, volume sdk.FS, name string, earlier *Snapshot, note func(string)) (Snapshot, error) {
 	about, err := volume.Volume(ctx)
 	if err != nil {
-		return was, is, err
+		return Snapshot{}, err
 	}
-	old, err := readOnly(ctx, volume, origin)
+	found, err := readOnly(ctx, volume, name)
 	if err != nil {
-		return was, is, err
+		return Snapshot{}, err
 	}
-	new, err := readOnly(ctx, volume, target)
+	is := Snapshot{Path: found.Path, identity: found.Identity}
+	if is.Index = s.load(about, found); is.Index != nil {
+		return is, nil
+	}
+	if earlier == nil {
+		note(fmt.Sprintf("Nothing is known of %s yet: all of it is read.", name))
+		is.Index, err = tree.ReadIndex(ctx, is.Path)
+	} else {
+		is.Index, err = earlier.revise(ctx, volume, &is)
+		if errors.Is(err, sdk.ErrUnsupported) {
+			note(fmt.Sprintf("%v: all of %s is read.", err, name))
+			is.Index, err = tree.ReadIndex(ctx, is.Path)
+		}
+	}
 	if err != nil {
-		return was, is, err
+		return Snapshot{}, err
 	}
-	was, is = Snapshot{Path: old.Path}, Snapshot{Path: new.Path}
-	if was.Index = s.load(about, old); was.Index == nil {
-		note(fmt.Sprintf("Nothing is known of %s yet: all of it is read.", origin))
-		if was.Index, err = tree.ReadIndex(ctx, old.Path); err != nil {
-			return was, is, err
-		}
-		if err := s.save(about, old, was.Index); err != nil {
-			return was, is, err
-		}
-	}
-	if is.Index = s.load(about, new); is.Index != nil {
-		return was, is, nil
-	}
+	return is, s.save(about, found, is.Index)
+}
+
+// revise reads what changed in a later snapshot.
+func (earlier *Snapshot) revise(ctx context.Context, volume sdk.FS, later *Snapshot) (*tree.Index, error) {
 	var changed []string
-	err = volume.Changes(ctx, old.Identity, new.Identity, func(c sdk.Change) error {
+	err := volume.Changes(ctx, earlier.identity, later.identity, func(c sdk.Change) error {
 		changed = append(changed, c.Path)
 		return nil
 	})
-	switch {
-	case err == nil:
-		is.Index, err = was.Index.Revise(ctx, new.Path, changed)
-	case errors.Is(err, sdk.ErrUnsupported):
-		note(fmt.Sprintf("%v: all of %s is read.", err, target))
-		is.Index, err = tree.ReadIndex(ctx, new.Path)
-	}
 	if err != nil {
-		return was, is, err
+		return nil, err
 	}
-	return was, is, s.save(about, new, is.Index)
+	return earlier.Index.Revise(ctx, later.Path, changed)
 }
 
 // readOnly finds a snapshot, of which nothing can be known while it may be written to.

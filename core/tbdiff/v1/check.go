@@ -82,7 +82,7 @@ func (f *Frame) checkRange(file int, offset, length uint64) error {
 func (f *File) checkView() error {
 	v := f.View
 	switch {
-	case v.Method > ByZstd:
+	case v.Method > ByLZ4:
 		return malformed("%q is packed by the method %d, which is not known", f.Path, v.Method)
 	case v.Method != AsItIs && (v.Offset > f.Size || v.Length > f.Size-v.Offset || v.Size > math.MaxInt64):
 		return malformed("what is packed in %q does not lie in it", f.Path)
@@ -224,7 +224,7 @@ func (f *Frame) checkParts(parts []Part) error {
 				return malformed("a copy of what is packed in %q", f.Files[p.File].Path)
 			}
 		case p.Kind == Repack && p.Length > 0:
-			if err := f.checkProgram(p); err != nil {
+			if err := f.checkPacker(p); err != nil {
 				return err
 			}
 		}
@@ -232,8 +232,12 @@ func (f *Frame) checkParts(parts []Part) error {
 	return nil
 }
 
-func (f *Frame) checkProgram(p Part) error {
+func (f *Frame) checkPacker(p Part) error {
 	switch {
+	case p.By == ByLZ4:
+		return nil
+	case p.By != AsItIs:
+		return malformed("nobody packs by the method %d", p.By)
 	case p.File < 0 || p.File >= len(f.Files) || f.Files[p.File].View.Method != AsItIs:
 		return malformed("file %d of %d is no program", p.File, len(f.Files))
 	case p.Offset > math.MaxInt32:

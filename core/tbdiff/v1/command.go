@@ -201,21 +201,24 @@ const (
 	Data   PartKind = iota // the next bytes of the frame's content
 	Hole                   // zeros that take no room
 	Copy                   // bytes of a file of the frame's list
-	Repack                 // what the parts up to the next Repack make, packed by a program
+	Repack                 // what the parts up to the next Repack make, packed
 )
 
 // Part is a piece of a plain file.
 //
-// A Repack with a Length begins what is packed: the program of the tree that is the file of
-// that number in the frame's list gets what follows as its input, and of its output
-// Length bytes from Offset on belong to the file, which are the last ones. A Repack without
-// ends it. There are no others in between.
+// A Repack with a Length begins what is packed, and one without ends it; there are no others
+// in between. Who packs is the deployer itself by the method By, which makes Length bytes. Or
+// By is AsItIs: then the program of the tree that is the file of that number in the frame's
+// list gets what follows as its input, and of its output Length bytes from Offset on belong to
+// the file, which are the last ones.
 type Part struct {
 	Kind   PartKind
 	Length uint64
 	// File and Offset say what a Copy copies: File is an index into Frame.Files.
 	File   int
 	Offset uint64
+	// By is how a Repack packs.
+	By PackedBy
 	// Arguments are the program's.
 	Arguments []string
 }

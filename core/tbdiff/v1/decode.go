@@ -151,7 +151,10 @@ func (s *section) parts() []Part {
 			p.Offset = s.offset(s.ends[p.File])
 			s.ends[p.File] = p.Offset + p.Length
 		case Repack:
-			if p.Length > 0 {
+			if p.Length == 0 {
+				break
+			}
+			if p.By = PackedBy(s.byte()); p.By == AsItIs {
 				p.File, p.Offset, p.Arguments = s.file(), s.uvarint(), s.arguments()
 			}
 		}

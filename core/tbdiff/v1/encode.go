@@ -105,6 +105,9 @@ func appendParts(b []byte, parts []Part, ends map[int]uint64) []byte {
 			ends[p.File] = p.Offset + p.Length
 		}
 		if p.Kind == Repack && p.Length > 0 {
+			if b = append(b, byte(p.By)); p.By != AsItIs {
+				continue
+			}
 			b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(p.File)), p.Offset)
 			b = binary.AppendUvarint(b, uint64(len(p.Arguments)))
 			for _, argument := range p.Arguments {

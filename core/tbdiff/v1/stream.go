@@ -81,6 +81,7 @@ const (
 	AsItIs PackedBy = iota
 	ByGzip          // one member (RFC 1952)
 	ByZstd          // Zstandard frames (RFC 8878) with windows of at most MaxContent
+	ByLZ4           // a legacy frame of LZ4; to pack is to make what lz4 1.9 makes at level 9
 )
 
 // ReadSize gives how many bytes there are to read.

@@ -70,6 +70,9 @@ func everything() []v1.Frame {
 			Commands: []v1.Command{
 				v1.PlainFile{Path: "lib/h", Metadata: meta, Size: 4, Digest: v1.Digest{4}, Parts: []v1.Part{{Kind: v1.Hole, Length: 7}, {Kind: v1.Repack}}},
 				v1.PlainFile{Path: "lib/i", Metadata: meta},
+				v1.PlainFile{Path: "lib/k", Metadata: meta, Size: 6, Parts: []v1.Part{
+					{Kind: v1.Hole, Length: 1}, {Kind: v1.Repack, Length: 4, By: v1.ByLZ4}, {Kind: v1.Hole, Length: 9}, {Kind: v1.Repack}, {Kind: v1.Hole, Length: 1},
+				}},
 				v1.Delete{Path: "old/tree"},
 				v1.Meta{Path: "lib", Mask: v1.MaskTime, Metadata: v1.Metadata{Seconds: 1 << 40, Nanoseconds: 1}},
 				v1.Meta{Path: "", Mask: v1.MaskMode | v1.MaskUID | v1.MaskGID | v1.MaskAttributes, Metadata: v1.Metadata{Mode: 0o755, UID: 1, GID: 2}},
@@ -219,6 +222,7 @@ func TestRefused(t *testing.T) {
 		"packed outside":          {reading([]v1.File{{Path: "a", Size: 4, View: v1.View{Method: 1, Offset: 3, Length: 2}}}, nil), "does not lie"},
 		"copy of what is packed":  {v1.Frame{Files: []v1.File{{Path: "a", Size: 4, View: v1.View{Method: 1, Length: 4, Size: 9}}}, Commands: []v1.Command{v1.PlainFile{Path: "b", Size: 1, Parts: []v1.Part{{Kind: v1.Copy, Length: 1}}}}}, "a copy of what is packed"},
 		"program from no file":    {one(v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Kind: v1.Repack, Length: 1}, {Kind: v1.Repack}}}), "no program"},
+		"unknown packer":          {one(v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Kind: v1.Repack, Length: 1, By: v1.ByGzip}, {Kind: v1.Repack}}}), "nobody packs"},
 		"content left":            {v1.Frame{Commands: []v1.Command{file}, Content: v1.Content{Size: 1, Stored: []byte("x")}}, "it has 1"},
 		"content missing":         {one(v1.PlainFile{Path: "a", Size: 1, Parts: []v1.Part{{Length: 1}}}), "use 1"},
 		"expects no file":         {one(v1.PlainFile{Path: "a", Before: 1}), "lists 0"},
