@@ -28,14 +28,13 @@ type Packer interface {
 	Kill()
 }
 
-// NewLZ4 packs to w as v1.ByLZ4 says.
+// NewLZ4 packs to w as v1.ByLZ4 says, from a goroutine, until End or Kill has returned.
 func NewLZ4(w io.Writer) Packer { return own{lz4.NewWriter(w)} }
 
 // own is a packer of this program.
-type own struct{ io.WriteCloser }
+type own struct{ *lz4.Writer }
 
 func (p own) End() error { return p.Close() }
-func (p own) Kill()      {}
 
 // program runs a program of a tree that packs what it is given, such as gzip. It is jailed
 // in the tree, without privileges and without a network.

@@ -27,13 +27,17 @@ const (
 // is what the tables begin with, is too far from all of them.
 const first = farthest + 1
 
-// encoder packs blocks one after the other. Its zero value is ready.
+// encoder packs blocks one after the other, each while it is still coming.
 //
 // What the format leaves open is which matches are taken. The choices here are those of the
 // reference implementation (lz4 1.9: LZ4HC_compress_hashChain), so they cannot be made better
 // without being made useless.
 type encoder struct {
+	// more waits for more of the block than had bytes. It gives what there is of it, always in the same
+	// memory, and whether that is all.
+	more   func(had int) (src []byte, whole bool)
 	src    []byte
+	whole  bool
 	latest [1 << hashBits]uint32 // number of the last position, by the hash of four bytes
 	before [1 << 16]uint16       // distance to the last one with this hash, by the position's number
 	next   uint32                // number of the position that is to be put into the tables next
@@ -42,36 +46,56 @@ type encoder struct {
 // match is a copy of length bytes from position ref to position at.
 type match struct{ at, ref, length int }
 
-// append appends the block that src packs to.
-func (e *encoder) append(dst, src []byte) []byte {
-	e.src, e.next = src, first
+// append appends what the next block packs to, from what more has given of it on.
+func (e *encoder) append(dst []byte) []byte {
+	e.next = first
 	clear(e.latest[:])
 	done := 0 // what is written already
 	write := func(m match) {
-		dst = appendSequence(dst, src[done:m.at], m.at-m.ref, m.length)
+		dst = appendSequence(dst, e.src[done:m.at], m.at-m.ref, m.length)
 		done = m.at + m.length
 	}
-	last, limit := len(src)-lastStart, len(src)-lastLiterals
-	for at := 0; at <= last; {
-		one := e.longest(at, at, limit, leastMatch-1)
+	for at := 0; e.begins(at); {
+		one := e.longest(at, at, leastMatch-1)
 		if one.length < leastMatch {
 			at++
 			continue
 		}
-		e.choose(one, last, limit, write)
+		e.choose(one, write)
 		at = done
 	}
-	return appendLiterals(dst, src[done:])
+	return appendLiterals(dst, e.src[done:])
+}
+
+func (e *encoder) wait() { e.src, e.whole = e.more(len(e.src)) }
+
+// begins says whether a match may begin at a position.
+func (e *encoder) begins(at int) bool {
+	for at > len(e.src)-lastStart && !e.whole {
+		e.wait()
+	}
+	return at <= len(e.src)-lastStart
+}
+
+// common counts the bytes that are the same from two positions on, of which a is the later one,
+// as far as a match may reach.
+func (e *encoder) common(a, b int) int {
+	n := common(e.src, a, b, len(e.src)-lastLiterals)
+	for a+n == len(e.src)-lastLiterals && !e.whole {
+		e.wait()
+		n += common(e.src, a+n, b+n, len(e.src)-lastLiterals)
+	}
+	return n
 }
 
 // choose writes matches from one on, until one ends behind which nothing better begins. It
 // looks two matches ahead.
-func (e *encoder) choose(one match, last, limit int, write func(match)) {
+func (e *encoder) choose(one match, write func(match)) {
 	skipped := one // the match that one was in the place of, as it was
 	for {
 		two := match{length: one.length}
-		if one.at+one.length <= last {
-			two = e.longest(one.at+one.length-2, one.at, limit, one.length)
+		if e.begins(one.at + one.length) {
+			two = e.longest(one.at+one.length-2, one.at, one.length)
 		}
 		if two.length == one.length {
 			write(one)
@@ -84,7 +108,7 @@ func (e *encoder) choose(one match, last, limit int, write func(match)) {
 			one = two
 			continue
 		}
-		following, ok := e.chooseThree(&one, two, last, limit, write)
+		following, ok := e.chooseThree(&one, two, write)
 		if !ok {
 			return
 		}
@@ -96,12 +120,12 @@ func (e *encoder) choose(one match, last, limit int, write func(match)) {
 // first, as long as there is a third one that is longer still. It ends with ok where the first
 // was written, the second one is of no use, and the third is in the place of one; it gives
 // the second.
-func (e *encoder) chooseThree(one *match, two match, last, limit int, write func(match)) (second match, ok bool) {
+func (e *encoder) chooseThree(one *match, two match, write func(match)) (second match, ok bool) {
 	for {
 		shorten(*one, &two)
 		three := match{length: two.length}
-		if two.at+two.length <= last {
-			three = e.longest(two.at+two.length-3, two.at, limit, two.length)
+		if e.begins(two.at + two.length) {
+			three = e.longest(two.at+two.length-3, two.at, two.length)
 		}
 		if three.length == two.length {
 			one.length = min(one.length, two.at-one.at)
@@ -158,10 +182,10 @@ func (m *match) skip(n int) {
 }
 
 // longest finds the first of the longest matches that has the position at in it, begins at low
-// at the earliest, ends before limit, and is longer than least: of that length if there is none.
-func (e *encoder) longest(at, low, limit, least int) match {
+// at the earliest, and is longer than least: of that length if there is none.
+func (e *encoder) longest(at, low, least int) match {
 	e.insert(at)
-	src := e.src
+	src := e.src[:cap(e.src)] // it may become longer in between
 	best := match{length: least}
 	number := uint32(at + first)
 	lowest := max(number-farthest, first)
@@ -178,7 +202,7 @@ func (e *encoder) longest(at, low, limit, least int) match {
 			for at-back > low && ref-back > 0 && src[at-back-1] == src[ref-back-1] {
 				back++
 			}
-			if length := back + leastMatch + common(src, at+leastMatch, ref+leastMatch, limit); length > best.length {
+			if length := back + leastMatch + e.common(at+leastMatch, ref+leastMatch); length > best.length {
 				best = match{at - back, ref - back, length}
 			}
 		}
@@ -189,10 +213,10 @@ func (e *encoder) longest(at, low, limit, least int) match {
 		}
 		// Both are in runs of one byte: go to where the run of the candidate is as long.
 		if run == 0 {
-			run = 1 + common(src, at+1, at, limit)
+			run = 1 + e.common(at+1, at)
 		}
 		ref--
-		forward := 1 + common(src, ref+1, ref, limit)
+		forward := 1 + e.common(ref+1, ref)
 		backward := 0
 		for most := int(candidate - 1 - lowest); backward < most && src[ref-backward-1] == src[at]; {
 			backward++

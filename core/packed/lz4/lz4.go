@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync"
 )
 
 // The legacy format (lz4: doc/lz4_Frame_format.md): the magic number, and blocks behind their
@@ -25,56 +26,110 @@ const (
 // ErrMalformed says that something is no legacy frame of LZ4.
 var ErrMalformed = errors.New("it is no legacy frame of LZ4")
 
-// Writer packs what is written to it. It takes two blocks of memory.
+// Writer packs what is written to it, in a goroutine of its own, which begins before there is a whole
+// block. It has to be closed or killed. It takes two blocks of memory.
 type Writer struct {
-	w       io.Writer
-	block   []byte // to be packed
-	packed  []byte
-	encoder encoder
-	begun   bool
+	w     io.Writer
+	block [blockSize]byte
+	ended chan struct{} // closed when the goroutine has
+
+	mu      sync.Mutex
+	changed sync.Cond
+	filled  int  // bytes of the block, which change no more
+	closed  bool // there are no more
+	killed  bool // nobody is interested any more
+	err     error
 }
 
-// NewWriter packs to w.
-func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+// NewWriter packs to w, which is written to from another goroutine until Close or Kill has returned.
+func NewWriter(w io.Writer) *Writer {
+	writer := &Writer{w: w, ended: make(chan struct{})}
+	writer.changed.L = &writer.mu
+	go writer.pack()
+	return writer
+}
 
-// Write takes more. Errors are those of the writer below.
+// Write takes more. Errors are those of the writer below, and may be of earlier writes.
 func (w *Writer) Write(b []byte) (int, error) {
 	taken := 0
 	for taken < len(b) {
-		n := min(len(b)-taken, blockSize-len(w.block))
-		w.block = append(w.block, b[taken:taken+n]...)
-		taken += n
-		if len(w.block) == blockSize {
-			if err := w.flush(); err != nil {
-				return taken, err
-			}
+		w.mu.Lock()
+		for w.filled == blockSize && w.err == nil {
+			w.changed.Wait()
 		}
+		at, err := w.filled, w.err
+		w.mu.Unlock()
+		if err != nil {
+			return taken, err
+		}
+		n := copy(w.block[at:], b[taken:])
+		taken += n
+		w.change(func() { w.filled += n })
 	}
 	return taken, nil
 }
 
 // Close packs the rest. It does not close the writer below.
 func (w *Writer) Close() error {
-	if len(w.block) > 0 || !w.begun {
-		return w.flush()
-	}
-	return nil
+	w.change(func() { w.closed = true })
+	<-w.ended
+	return w.err
 }
 
-func (w *Writer) flush() error {
-	w.packed = w.packed[:0]
-	if !w.begun {
-		w.packed = binary.LittleEndian.AppendUint32(w.packed, Magic)
-		w.begun = true
+// Kill ends it without that.
+func (w *Writer) Kill() {
+	w.change(func() { w.closed, w.killed = true, true })
+	<-w.ended
+}
+
+func (w *Writer) change(how func()) {
+	w.mu.Lock()
+	how()
+	w.mu.Unlock()
+	w.changed.Broadcast()
+}
+
+// pack is the goroutine.
+func (w *Writer) pack() {
+	defer close(w.ended)
+	e := encoder{more: w.more}
+	packed := binary.LittleEndian.AppendUint32(nil, Magic)
+	for last := false; !last; {
+		e.src = nil
+		e.wait()
+		if len(e.src) > 0 {
+			size := len(packed)
+			packed = e.append(append(packed, 0, 0, 0, 0))
+			binary.LittleEndian.PutUint32(packed[size:], uint32(len(packed)-size-4))
+		}
+		last = len(e.src) < blockSize
+		err := w.pass(packed)
+		last = last || err != nil
+		packed = packed[:0]
+		w.change(func() { w.filled, w.err = 0, err })
 	}
-	if len(w.block) > 0 {
-		size := len(w.packed)
-		w.packed = w.encoder.append(append(w.packed, 0, 0, 0, 0), w.block)
-		binary.LittleEndian.PutUint32(w.packed[size:], uint32(len(w.packed)-size-4))
-		w.block = w.block[:0]
+}
+
+// pass writes what was packed.
+func (w *Writer) pass(packed []byte) error {
+	w.mu.Lock()
+	killed := w.killed
+	w.mu.Unlock()
+	if killed || len(packed) == 0 {
+		return nil
 	}
-	_, err := w.w.Write(w.packed)
+	_, err := w.w.Write(packed)
 	return err
+}
+
+// more waits for more of the block than the encoder had.
+func (w *Writer) more(had int) (src []byte, whole bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.filled == had && !w.closed {
+		w.changed.Wait()
+	}
+	return w.block[:w.filled], w.closed || w.filled == blockSize
 }
 
 // Reader unpacks what it reads, to the end of what is below. Memory is some times as far as a

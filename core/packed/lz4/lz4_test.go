@@ -34,8 +34,13 @@ func pack(t testing.TB, content []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := lz4.NewWriter(&b)
-	if _, err := io.Copy(w, iotest.HalfReader(bytes.NewReader(content))); err != nil {
-		t.Fatal(err)
+	// In pieces of many sizes: it packs what it has of a block.
+	for size := 1; len(content) > 0; size += size/8 + 1 {
+		n := min(size, len(content))
+		if _, err := w.Write(content[:n]); err != nil {
+			t.Fatal(err)
+		}
+		content = content[n:]
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -121,6 +126,37 @@ func mixture(random *rand.Rand, size int) []byte {
 	}
 	return b[:size]
 }
+
+// TestWriterEndsEarly kills one that waits and one that packs, and lets one write in vain.
+func TestWriterEndsEarly(t *testing.T) {
+	content := mixture(rand.New(rand.NewPCG(9, 10)), blockSize+blockSize/2)
+	for _, n := range []int{0, 1000, blockSize, len(content)} {
+		var b bytes.Buffer
+		w := lz4.NewWriter(&b)
+		if _, err := w.Write(content[:n]); err != nil {
+			t.Fatal(err)
+		}
+		w.Kill()
+		if n < blockSize && b.Len() > 0 {
+			t.Errorf("killed after %d bytes it has written %d", n, b.Len())
+		}
+	}
+	full := errors.New("full")
+	for _, n := range []int{0, 1000, blockSize, len(content)} {
+		w := lz4.NewWriter(writerFunc(func([]byte) (int, error) { return 0, full }))
+		_, err := w.Write(content[:n])
+		if closed := w.Close(); !errors.Is(closed, full) || err != nil && !errors.Is(err, full) {
+			t.Errorf("%d bytes for a file that is full: %v, and then %v", n, err, closed)
+		}
+		if _, err := w.Write(content[:1]); !errors.Is(err, full) {
+			t.Errorf("more for it: %v", err)
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // TestSkip reads from each place within two blocks and a piece.
 func TestSkip(t *testing.T) {
