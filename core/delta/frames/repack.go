@@ -221,15 +221,9 @@ func (f *framer) prove(e *tree.Indexed, now *inside) (*proven, error) {
 func (f *framer) packsTheSame(p *proven, now *inside) (bool, error) {
 	want := io.NewSectionReader(now.file, now.found.Offset+now.header, now.found.Length-now.header)
 	output := &packed.Window{W: &comparing{want: want}, Skip: p.skip, Length: uint64(now.found.Length - now.header)}
-	packer := packed.NewLZ4(output)
-	if p.by == v1.AsItIs {
-		jail, err := filepath.Abs(f.trees[f.planner.is])
-		if err != nil {
-			return false, err
-		}
-		if packer, err = packed.Start(f.ctx, jail, p.program.Path, p.arguments, output); err != nil {
-			return false, context.Cause(f.ctx)
-		}
+	packer, err := f.packer(p, output)
+	if err != nil {
+		return false, context.Cause(f.ctx)
 	}
 	_, fed := io.Copy(packer, &cancellable{f.ctx, io.NewSectionReader(now.unpacked, 0, int64(now.size))})
 	ended := packer.End()
@@ -237,6 +231,18 @@ func (f *framer) packsTheSame(p *proven, now *inside) (bool, error) {
 		return false, err
 	}
 	return fed == nil && ended == nil && output.Length == 0, nil
+}
+
+// packer starts what packs to w.
+func (f *framer) packer(p *proven, w io.Writer) (packed.Packer, error) {
+	if p.by == v1.ByLZ4 {
+		return packed.NewLZ4(w), nil
+	}
+	jail, err := filepath.Abs(f.trees[f.planner.is])
+	if err != nil {
+		return nil, err
+	}
+	return packed.Start(f.ctx, jail, p.program.Path, p.arguments, w)
 }
 
 // errDiffers ends a comparison.
