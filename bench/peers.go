@@ -169,6 +169,7 @@ func (b *bench) try(ctx context.Context, w way) made {
 	return m
 }
 
+// measure makes the update as often as it is not slow, and carries it out each time.
 func (b *bench) measure(ctx context.Context, w way, m *made) error {
 	for i := range pairRuns {
 		if i == 0 || w.create != "" && m.Create.Median() < slow.Seconds() {
