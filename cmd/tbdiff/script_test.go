@@ -4,18 +4,24 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
 func TestMain(m *testing.M) {
 	program := func() { os.Exit(run(os.Args)) }
-	testscript.Main(m, map[string]func(){
-		"tbdiff": program, "tbdiff-create": program, "tbdiff-deploy": program,
-	})
+	commands := map[string]func(){"tbdiff": program, "tbdiff-create": program, "tbdiff-deploy": program}
+	// The commands stay in the namespace of the tests.
+	if commands[filepath.Base(os.Args[0])] == nil {
+		loopback.Isolate()
+	}
+	testscript.Main(m, commands)
 }
 
 // TestScripts runs the stories in testdata/script. They need root, since trees have

@@ -68,6 +68,9 @@ func defaultSize(filesystem Filesystem) int64 {
 func Open(t testing.TB, image string, filesystem Filesystem) *Device {
 	t.Helper()
 	requireRoot(t)
+	if !isolating {
+		t.Fatal("TestMain of this package has to call loopback.Main: otherwise a mount namespace that somebody makes meanwhile keeps a copy of this test's mounts")
+	}
 	loop, err := Attach(image)
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +156,9 @@ func (d *Device) Close(t testing.TB) {
 // isolated is the environment variable by which Main knows its second start.
 const isolated = "TBUPDATE_TEST_ISOLATED"
 
+// isolating says that Isolate was called.
+var isolating bool
+
 // Main runs a package's tests in a mount namespace of their own: whatever they
 // mount is seen by their own processes only, and ends with the last of these,
 // also when the test program is killed or stops at its time limit, where no
@@ -170,6 +176,7 @@ func Main(m *testing.M) {
 // to do. It starts this program again, in the same process, in a new mount
 // namespace, and returns there; where that is not possible, here.
 func Isolate() {
+	isolating = true
 	if os.Getenv(isolated) != "" {
 		return
 	}
