@@ -1,6 +1,6 @@
 // Package release makes the releases of a small system, as a vendor would: root trees
 // with a kernel, its modules and programs, good ones and such with a defect, and the
-// deltas that lead from one to another.
+// signed bundles that lead from one to another.
 //
 // The system is small because everything in it is read by an emulated processor:
 // busybox, the updater with its plugins, the lab's agent as init, and a real
@@ -38,6 +38,10 @@ type Builder struct {
 	Kernels []Kernel
 
 	key cache.Key
+	// vendor is the directory of the key that bundles are signed with, and trusted is its
+	// public half.
+	vendor  string
+	trusted []byte
 	// integration is the boot integration for machines without systemd.
 	integration []byte
 	units       map[string][]byte // for machines with it, by name
@@ -71,9 +75,31 @@ func New(ctx context.Context, top, arch string) (*Builder, error) {
 	if b.units, err = readUnits(top); err != nil {
 		return nil, err
 	}
-	b.key = cache.KeyOf(arch, b.Guest, b.Host, b.Kernels, source, integration, b.units)
+	if err := b.readVendor(ctx); err != nil {
+		return nil, err
+	}
+	b.key = cache.KeyOf(arch, b.Guest, b.Host, b.Kernels, source, integration, b.units, b.trusted)
 	b.integration = integration
 	return b, nil
+}
+
+// vendorKey is the name of the key, in the vendor's directory and on machines.
+const vendorKey = "vendor"
+
+// readVendor finds the key of bundles. It is as old as the cache, and of no use elsewhere.
+func (b *Builder) readVendor(ctx context.Context) (err error) {
+	b.vendor, err = b.Store.Get("vendor", cache.KeyOf(vendorKey), func(path string) error {
+		if err := os.Mkdir(path, 0o700); err != nil {
+			return err
+		}
+		_, err := command.Run(ctx, nil, filepath.Join(b.Host, "bin/tbdiff"), "keys", "generate", filepath.Join(path, vendorKey))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.trusted, err = os.ReadFile(filepath.Join(b.vendor, vendorKey+".pub"))
+	return err
 }
 
 // sourceKey hashes embedded files.
@@ -90,6 +116,9 @@ func sourceKey(files embed.FS) (string, error) {
 	key := cache.KeyOf(parts...)
 	return hex.EncodeToString(key[:]), err
 }
+
+// Product is what the system is, as the configuration in images has it (lab/image).
+const Product = "lab"
 
 // Release is one version of the system.
 type Release struct {
@@ -162,8 +191,8 @@ func (b *Builder) Tree(ctx context.Context, r Release) (string, error) {
 	})
 }
 
-// Delta gives the file with the stream from one release to another.
-func (b *Builder) Delta(ctx context.Context, from, to Release) (string, error) {
+// Bundle gives the file with the signed bundle that leads from one release to another.
+func (b *Builder) Bundle(ctx context.Context, from, to Release) (string, error) {
 	origin, err := b.Tree(ctx, from)
 	if err != nil {
 		return "", err
@@ -172,9 +201,11 @@ func (b *Builder) Delta(ctx context.Context, from, to Release) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := fmt.Sprintf("delta-%s-%s-to-%s", b.Arch, from.Version, to.Version)
+	name := fmt.Sprintf("bundle-%s-%s-to-%s", b.Arch, from.Version, to.Version)
 	return b.Store.Get(name, cache.KeyOf(b.key, origin, target), func(path string) error {
-		_, err := command.Run(ctx, nil, filepath.Join(b.Host, "bin/tbdiff"), "create", "-o", path, origin, target)
+		// An emulated processor takes long to pack again what is packed.
+		_, err := command.Run(ctx, nil, filepath.Join(b.Host, "bin/tbdiff"), "bundle", "create", "--product", Product, "--version", to.Version,
+			"--level", "fast", "--deltas-only", "--from", origin, "--to", target, "--key", filepath.Join(b.vendor, vendorKey+".key"), "-o", path)
 		return err
 	})
 }

@@ -80,7 +80,7 @@ func (b *Builder) addDistribution(ctx context.Context, _ Release, path string) e
 			}
 		}
 	}
-	return os.MkdirAll(filepath.Join(path, "etc/tbupdate"), 0o755)
+	return b.addKey(path)
 }
 
 // addUnits adds what is text, and enables units.

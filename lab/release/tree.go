@@ -100,11 +100,23 @@ func (b *Builder) addFiles(_ context.Context, r Release, path string) error {
 	if err := os.WriteFile(filepath.Join(path, "etc/tbupdate/health.d/50-application"), []byte(check), 0o755); err != nil {
 		return err
 	}
+	if err := b.addKey(path); err != nil {
+		return err
+	}
 	rc := filepath.Join(path, "usr/lib/tbupdate/tbupdate-rc")
 	if err := os.MkdirAll(filepath.Dir(rc), 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(rc, b.integration, 0o755)
+}
+
+// addKey has machines trust the vendor.
+func (b *Builder) addKey(path string) error {
+	keys := filepath.Join(path, "etc/tbupdate/keys.d")
+	if err := os.MkdirAll(keys, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(keys, vendorKey+".pub"), b.trusted, 0o644)
 }
 
 // describe gives the files by which a release's own programs know of its defect.

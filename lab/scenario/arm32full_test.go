@@ -69,11 +69,11 @@ func TestUpdateBy32BitPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delta, err := m.Releases.Delta(t.Context(), m.Installed, next)
+	bundle, err := m.Releases.Bundle(t.Context(), m.Installed, next)
 	if err != nil {
 		t.Fatal(err)
 	}
-	shell(deliver(delta) + " | tbupdate apply - --allow-unsigned --no-reboot")
+	shell(deliver(bundle) + " | tbupdate apply - --no-reboot")
 	if err := m.Reboot(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -120,15 +120,15 @@ func (p *player) applying(words []string) (string, error) {
 	}
 	next.Systemd = from.Systemd
 	p.known[next.Version] = next
-	delta, err := p.machine.Releases.Delta(p.ctx, from, next)
+	bundle, err := p.machine.Releases.Bundle(p.ctx, from, next)
 	if err != nil {
 		return "", err
 	}
-	read, err := p.machine.Deliver(delta)
+	read, err := p.machine.Deliver(bundle)
 	if err != nil {
 		return "", err
 	}
-	return strings.Join(append([]string{read, "| tbupdate apply - --allow-unsigned --no-reboot"}, words[1:]...), " "), nil
+	return strings.Join(append([]string{read, "| tbupdate apply - --no-reboot"}, words[1:]...), " "), nil
 }
 
 // guest runs a shell command.
