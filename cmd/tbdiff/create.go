@@ -17,17 +17,17 @@ import (
 func createCommand(s streams) *cobra.Command {
 	var o creation
 	command := &cobra.Command{
-		Use:   "create [--format v0|v1] [--level LEVEL] [--fs PLUGIN] -o FILE ORIGIN TARGET",
+		Use:   "create [--format v1|v0] [--level LEVEL] [--fs PLUGIN] -o FILE ORIGIN TARGET",
 		Short: "Write the stream that turns the tree ORIGIN into the tree TARGET",
 		Long: `Write the stream that turns the directory tree ORIGIN into the tree TARGET.
 
 The same trees give the same stream, whatever filesystems they are on. FILE gets its
 name when it is whole and replaces one of that name; "-" is standard output.
 
-Version 0 is what the classic tools read. What it cannot express (sockets, files of 4 GiB
-and more) is refused by name, and nothing is written then. Version 1 is exact (nanoseconds,
-hard links, holes, attributes of everything), small and verified; it is a draft still, and may
-change. Sockets are left out of it, with a note.
+Version 1 is exact (nanoseconds, hard links, holes, attributes of everything), small and verified.
+Sockets are left out of it, with a note. Version 0 is what the classic tools read. What it
+cannot express (sockets, files of 4 GiB and more) is refused by name, and nothing is written
+then.
 
 With --fs, ORIGIN and TARGET are the names of read-only snapshots on a volume, and what
 changed between them is asked of the filesystem: only that is read, and the rest is known from
@@ -41,7 +41,7 @@ the last time. The stream is the same as without.`,
 			return o.run(cmd.Context(), s)
 		},
 	}
-	command.Flags().StringVar(&o.format, "format", formatV0, "format of the stream: v0 or v1")
+	command.Flags().StringVar(&o.format, "format", formatV1, "format of the stream: v1, or v0 for the classic tools")
 	command.Flags().StringVar(&o.level, "level", levelDefault, "for v1, how much work to put into making it small, here and on the machine: fast, default or small")
 	o.volume.flags(command)
 	command.Flags().StringVarP(&o.out, "output", "o", "", "file that the stream goes to; - is standard output")

@@ -30,7 +30,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	built := filepath.Join(t.TempDir(), "tbdiff")
 	mustRun(t, "go", "build", "-o", built, ".")
-	program := exec.Command(built, "create", "-o", "-", origin, target)
+	program := exec.Command(built, "create", "--format", "v0", "-o", "-", origin, target)
 	program.Stderr = os.Stderr
 	stream, err := program.StdoutPipe()
 	if err != nil {
