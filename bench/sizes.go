@@ -23,10 +23,10 @@ func measureSizes(ctx context.Context, s settings, scratch, oldTree, newTree str
 	const tar = `tar --sort=name --xattrs -C "$%d" -c .`
 	var sizes []Size
 	for _, way := range []side{
-		{label: "tbdiff create --format v1", memory: true, command: []string{s.tbdiff, "create", "--format", "v1", "-o", file, oldTree, newTree}},
-		{label: "tbdiff create --format v1 --level fast", memory: true, command: []string{s.tbdiff, "create", "--format", "v1", "--level", "fast", "-o", file, oldTree, newTree}},
-		{label: "tbdiff create --format v1 --level small", memory: true, command: []string{s.tbdiff, "create", "--format", "v1", "--level", "small", "-o", file, oldTree, newTree}},
-		{label: "tbdiff create --format v0 | zstd -19 -T0", command: shell(`"$1" create -o - "$2" "$3" | zstd -q -19 -T0 -f -o "$4"`)},
+		{label: "tbdiff create", memory: true, command: []string{s.tbdiff, "create", "-o", file, oldTree, newTree}},
+		{label: "tbdiff create --level fast", memory: true, command: []string{s.tbdiff, "create", "--level", "fast", "-o", file, oldTree, newTree}},
+		{label: "tbdiff create --level small", memory: true, command: []string{s.tbdiff, "create", "--level", "small", "-o", file, oldTree, newTree}},
+		{label: "tbdiff create --format v0 | zstd -19 -T0", command: shell(`"$1" create --format v0 -o - "$2" "$3" | zstd -q -19 -T0 -f -o "$4"`)},
 		{label: "zstd -9 --long=30 --patch-from of tars", command: shell(fmt.Sprintf(tar, 2) + ` >"$4.old"; ` + fmt.Sprintf(tar, 3) + ` >"$4.new"
 			zstd -q -9 --long=30 --patch-from="$4.old" "$4.new" -f -o "$4"; rm "$4.old" "$4.new"`)},
 	} {
