@@ -3,8 +3,8 @@
 //
 // usage: live DISK STICK
 //
-// DISK is written to. STICK is the disk that the technician brings, with 1.1.tbu and
-// 1.2.tbu on it.
+// DISK is written to. STICK is the disk that the technician brings, with 1.2.tbu and
+// 1.3.tbu on it.
 package main
 
 import (

@@ -28,18 +28,18 @@ func (s *stage) oldRelease(ctx context.Context) error {
 	if err := s.machine.PowerOn(); err != nil {
 		return err
 	}
-	if err := s.untilUp(ctx, "1.0"); err != nil {
+	if err := s.untilUp(ctx, "1.1"); err != nil {
 		return err
 	}
 	return s.runAll(ctx, "uname -r", "cat /proc/cmdline", "tbupdate status")
 }
 
 func (s *stage) goodUpdate(ctx context.Context) error {
-	s.chapter("8. Release 1.1 is applied while 1.0 runs; the machine reboots into it, checks itself and confirms it")
-	if err := s.runAll(ctx, "mount -o ro /dev/vdb /mnt", "tbupdate apply /mnt/1.1.tbu"); err != nil {
+	s.chapter("8. Release 1.2 is applied while 1.1 runs; the machine reboots into it, checks itself and confirms it")
+	if err := s.runAll(ctx, "mount -o ro /dev/vdb /mnt", "tbupdate apply /mnt/1.2.tbu"); err != nil {
 		return err
 	}
-	if err := s.untilUp(ctx, "1.1"); err != nil {
+	if err := s.untilUp(ctx, "1.2"); err != nil {
 		return err
 	}
 	if err := s.until(ctx, judged); err != nil {
@@ -49,15 +49,15 @@ func (s *stage) goodUpdate(ctx context.Context) error {
 }
 
 func (s *stage) badUpdate(ctx context.Context) error {
-	s.chapter("9. Release 1.2 boots, but its meter cannot be read: nobody touches the machine from here on")
-	if err := s.runAll(ctx, "mount -o ro /dev/vdb /mnt", "tbupdate apply /mnt/1.2.tbu"); err != nil {
+	s.chapter("9. Release 1.3 boots, but its meter cannot be read: nobody touches the machine from here on")
+	if err := s.runAll(ctx, "mount -o ro /dev/vdb /mnt", "tbupdate apply /mnt/1.3.tbu"); err != nil {
 		return err
 	}
 	if err := s.until(ctx, broken); err != nil {
 		return err
 	}
 	failed := time.Now()
-	if err := s.untilUp(ctx, "1.1"); err != nil {
+	if err := s.untilUp(ctx, "1.2"); err != nil {
 		return err
 	}
 	s.backAfter = time.Since(failed)
@@ -68,10 +68,10 @@ func (s *stage) badUpdate(ctx context.Context) error {
 func (s *stage) proof(ctx context.Context) error {
 	s.chapter("What was shown by the machine itself")
 	for _, claim := range []struct{ what, command, want string }{
-		{"release that runs", ". /etc/os-release; echo $IMAGE_VERSION", "1.1"},
+		{"release that runs", ". /etc/os-release; echo $IMAGE_VERSION", "1.2"},
 		{"its modules are those of its kernel", "test $(ls /lib/modules) = $(uname -r) && echo yes", "yes"},
 		{"root that runs is the default subvolume", "test $(btrfs subvolume get-default / | cut -d' ' -f2) = $(btrfs inspect-internal rootid /) && echo yes", "yes"},
-		{"the same bad update again is refused", "mount -o ro /dev/vdb /mnt; tbupdate apply /mnt/1.2.tbu --no-reboot >/dev/null 2>&1; echo exit status $?", "exit status 3"},
+		{"the same bad update again is refused", "mount -o ro /dev/vdb /mnt; tbupdate apply /mnt/1.3.tbu --no-reboot >/dev/null 2>&1; echo exit status $?", "exit status 3"},
 	} {
 		if err := s.prove(ctx, claim.what, claim.command, claim.want); err != nil {
 			return err

@@ -26,6 +26,14 @@ func countingUBoot(name string, settings ...string) Platform {
 		}
 		complete := p
 		complete.Arguments = slices.Concat(p.Arguments, []string{"-bios", built.Firmware}) // the last one counts
+		variables, err := os.ReadFile(built.Variables)
+		if err != nil {
+			return Platform{}, err
+		}
+		complete.Files = map[string]string{
+			"etc/fw_env.config":      fmt.Sprintf("%s/%s 0x0 %#x\n", stateDirectory, environmentFile, uboot.EnvironmentSize),
+			"etc/u-boot-initial-env": string(variables),
+		}
 		complete.Install = func(ctx context.Context, d *Disk, arguments string) error {
 			if err := installUBoot(ctx, d, arguments); err != nil {
 				return err
@@ -41,24 +49,12 @@ func countingUBoot(name string, settings ...string) Platform {
 const environmentFile = "uboot.env"
 
 // installEnvironment does what the maker of a board does once: gives U-Boot an
-// environment, and Linux what it has to know of it.
+// environment.
 func installEnvironment(ctx context.Context, d *Disk, variables string) error {
-	content, err := os.ReadFile(variables)
-	if err != nil {
-		return err
-	}
-	for name, text := range map[string]string{
-		"fw_env.config":      fmt.Sprintf("%s/%s 0x0 %#x\n", stateDirectory, environmentFile, uboot.EnvironmentSize),
-		"u-boot-initial-env": string(content),
-	} {
-		if err := os.WriteFile(filepath.Join(d.Tree, "etc", name), []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
 	environment := filepath.Join(d.Work, environmentFile)
 	if _, err := command.Run(ctx, nil, "mkenvimage", "-s", strconv.Itoa(uboot.EnvironmentSize), "-o", environment, variables); err != nil {
 		return err
 	}
-	_, err = command.Run(ctx, nil, "mcopy", "-i", d.FAT(), environment, "::/"+environmentFile)
+	_, err := command.Run(ctx, nil, "mcopy", "-i", d.FAT(), environment, "::/"+environmentFile)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,8 @@ var recipe embed.FS
 // Spec says what image to make.
 type Spec struct {
 	Platform Platform
-	Tree     string // the root tree
+	// Tree is the root tree, of a release that has Files.
+	Tree string
 	// BootSize is that of the filesystem for /boot, in bytes; 0 for plenty.
 	BootSize int64
 	// Systemd is set for a system with systemd; the others are the lab's small one.
@@ -167,11 +169,6 @@ func (d *Disk) install(ctx context.Context) error {
 	if err := d.copyKernel(ctx); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"etc/fstab": d.fstab(), "etc/tbupdate/config.toml": d.config(nil)} {
-		if err := os.WriteFile(filepath.Join(d.Tree, name), []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
 	return d.spec.Platform.Install(ctx, d, d.arguments())
 }
 
@@ -193,12 +190,15 @@ func (d *Disk) copyKernel(ctx context.Context) error {
 	return nil
 }
 
-func (d *Disk) fstab() string {
-	lines := append([]string{
-		"UUID=" + d.RootUUID + " / btrfs rw,noatime 0 0",
+// Files are those that releases have for the machine, contents by path.
+func (s Spec) Files() map[string]string {
+	mounts := append([]string{
+		"LABEL=root / btrfs rw,noatime 0 0",
 		"/dev/vda2 /boot ext4 rw,noatime 0 2",
-	}, d.spec.Platform.Fstab...)
-	return strings.Join(lines, "\n") + "\n"
+	}, s.Platform.Fstab...)
+	files := map[string]string{"etc/fstab": strings.Join(mounts, "\n") + "\n", "etc/tbupdate/config.toml": s.config(nil, "")}
+	maps.Copy(files, s.Platform.Files)
+	return files
 }
 
 // Kernel arguments: a console that says little, and for a trial a panic that ends in a
@@ -209,9 +209,9 @@ const (
 )
 
 // config gives the configuration of the machine, or with a disk that of the host for
-// the machine's disk.
-func (d *Disk) config(host *Disk) string {
-	p := d.spec.Platform
+// the machine's disk, and where the plugins for that are.
+func (s Spec) config(host *Disk, plugins string) string {
+	p := s.Platform
 	lines := []string{
 		"[system]", `product = "lab"`,
 		"[fs]", `plugin = "btrfs"`,
@@ -223,21 +223,21 @@ func (d *Disk) config(host *Disk) string {
 		"[boot]", fmt.Sprintf("plugin = %q", p.Plugin),
 		fmt.Sprintf("arguments = %q", p.Kernel+" "+commonArguments),
 	)
-	if !d.spec.Systemd { // which can do with the default
+	if !s.Systemd { // which can do with the default
 		lines = append(lines, fmt.Sprintf("trial_arguments = %q", trialArguments))
 	}
 	lines = append(lines, "[boot.config]")
 	lines = append(lines, p.BootConfig(host)...)
-	lines = append(lines, "[update]", `reboot = "manual"`, d.confirmTimeout())
+	lines = append(lines, "[update]", `reboot = "manual"`, s.confirmTimeout())
 	if host != nil {
-		lines = append(lines, "[plugins]", fmt.Sprintf("dirs = [%q]", filepath.Join(d.Work, "plugins")))
+		lines = append(lines, "[plugins]", fmt.Sprintf("dirs = [%q]", plugins))
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
 // confirmTimeout is long enough for a busy host.
-func (d *Disk) confirmTimeout() string {
-	timeout := d.spec.ConfirmTimeout
+func (s Spec) confirmTimeout() string {
+	timeout := s.ConfirmTimeout
 	if timeout == 0 {
 		timeout = 4 * time.Minute
 	}
@@ -256,7 +256,7 @@ func (d *Disk) initialise(ctx context.Context) error {
 		return err
 	}
 	config, line := filepath.Join(d.Work, "config.toml"), filepath.Join(d.Work, "cmdline")
-	for path, text := range map[string]string{config: d.config(d), line: d.arguments() + "\n"} {
+	for path, text := range map[string]string{config: d.spec.config(d, filepath.Join(d.Work, "plugins")), line: d.arguments() + "\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}

@@ -29,6 +29,8 @@ type Platform struct {
 	First Partition
 	// Fstab are lines beside those for / and /boot.
 	Fstab []string
+	// Files are others that releases have for it, contents by path.
+	Files map[string]string
 	// Plugin is the boot plugin's name; BootConfig gives its settings as lines of
 	// TOML: on the machine itself (disk is nil), and on the host that works on its disk.
 	Plugin     string

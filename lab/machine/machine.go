@@ -98,18 +98,19 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 		}
 		m.Platform = platform
 	}
-	m.Installed = m.Releases.Number(max(options.Release, 1))
-	m.Installed.Systemd = options.Systemd
-	tree, err := m.Releases.Tree(ctx, m.Installed)
-	if err != nil {
-		return nil, err
-	}
 	if options.FirstSize != 0 {
 		platform.First.Size = options.FirstSize
 	}
-	disk, err := image.Build(ctx, m.Releases.Store, image.Spec{
-		Platform: platform, Tree: tree, Programs: m.Releases.Host, Downloads: filepath.Join(w.top, "build/cache"), BootSize: options.BootSize, Systemd: options.Systemd, ConfirmTimeout: options.ConfirmTimeout,
-	})
+	spec := image.Spec{
+		Platform: platform, Programs: m.Releases.Host, Downloads: filepath.Join(w.top, "build/cache"), BootSize: options.BootSize, Systemd: options.Systemd, ConfirmTimeout: options.ConfirmTimeout,
+	}
+	m.Installed = m.Releases.Number(max(options.Release, 1))
+	m.Installed.Systemd = options.Systemd
+	m.Installed.Model = release.Model{Name: platform.Name, Files: spec.Files()}
+	if spec.Tree, err = m.Releases.Tree(ctx, m.Installed); err != nil {
+		return nil, err
+	}
+	disk, err := image.Build(ctx, m.Releases.Store, spec)
 	if err != nil {
 		return nil, err
 	}

@@ -47,27 +47,31 @@ func TestArchiveIsRead(t *testing.T) {
 
 func TestNextRelease(t *testing.T) {
 	b := &Builder{Kernels: []Kernel{{Release: "odd"}, {Release: "even"}}}
+	board := Model{Name: "board", Files: map[string]string{"etc/fstab": "none"}}
 	cases := []struct {
-		n       int
+		last    string
 		variant string
 		want    Release
 	}{
-		{1, "good", Release{Version: "2", Kernel: Kernel{Release: "even"}}},
-		{2, "good", Release{Version: "3", Kernel: Kernel{Release: "odd"}}},
-		{1, "kernel-only", Release{Version: "2-kernel-only", Kernel: Kernel{Release: "even"}}},
-		{1, "root-only", Release{Version: "2-root-only", Kernel: Kernel{Release: "odd"}}},
-		{2, "panic", Release{Version: "3-panic", Kernel: Kernel{Release: "odd"}, Defect: Panic}},
+		{"1", "good", Release{Version: "2", Kernel: Kernel{Release: "even"}}},
+		{"2-root-only", "good", Release{Version: "3", Kernel: Kernel{Release: "odd"}}},
+		{"1", "kernel-only", Release{Version: "2-kernel-only", Kernel: Kernel{Release: "even"}}},
+		{"1", "root-only", Release{Version: "2-root-only", Kernel: Kernel{Release: "odd"}}},
+		{"2", "panic", Release{Version: "3-panic", Kernel: Kernel{Release: "odd"}, Defect: Panic}},
 	}
 	for _, c := range cases {
-		got, err := b.Next(t.Context(), c.n, c.variant)
+		c.want.Model, c.want.Systemd = board, true
+		got, err := b.Next(t.Context(), Release{Version: c.last, Model: board, Systemd: true, Defect: Hang}, c.variant)
 		if err != nil {
 			t.Error(err)
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
-			t.Errorf("%d, %s: %s", c.n, c.variant, diff)
+			t.Errorf("%s, %s: %s", c.last, c.variant, diff)
 		}
 	}
-	if _, err := b.Next(t.Context(), 1, "bad luck"); err == nil {
-		t.Error("a variant that nobody knows is taken")
+	for version, variant := range map[string]string{"1": "bad luck", "one": "good"} {
+		if _, err := b.Next(t.Context(), Release{Version: version}, variant); err == nil {
+			t.Errorf("after version %q comes the variant %q", version, variant)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/trebuchet-update/tbupdate/lab/cache"
@@ -117,7 +118,7 @@ func sourceKey(files embed.FS) (string, error) {
 	return hex.EncodeToString(key[:]), err
 }
 
-// Product is what the system is, as the configuration in images has it (lab/image).
+// Product is what the system is, as its configuration has it (lab/image).
 const Product = "lab"
 
 // Release is one version of the system.
@@ -126,8 +127,16 @@ type Release struct {
 	Kernel  Kernel
 	// Systemd is set for a distribution with systemd instead of the small system.
 	Systemd bool
+	// Model is the kind of machine that it is for.
+	Model Model
 	// Defect is what is wrong with it, "" for nothing.
 	Defect Defect
+}
+
+// Model is a kind of machine, with what releases have for it.
+type Model struct {
+	Name  string
+	Files map[string]string // contents by path
 }
 
 // Defect is a way in which a release does not work.
@@ -151,11 +160,16 @@ const (
 
 var defects = []Defect{Panic, NoInit, NoRoot, Hang, Unhealthy, Truncated, Stuck, Lockup, HoldBefore, HoldAfter}
 
-// Next gives the release that a vendor would deliver after version number n, as its
-// variant says: "good", "kernel-only" (as n, with another kernel), "root-only" (as n
+// Next gives the release that a vendor would deliver after another one, as its
+// variant says: "good", "kernel-only" (the same, with another kernel), "root-only" (the same
 // but for a file in the root), or the name of a defect.
-func (b *Builder) Next(ctx context.Context, n int, variant string) (Release, error) {
-	next := Release{Version: fmt.Sprint(n + 1), Kernel: b.kernel(n + 1)}
+func (b *Builder) Next(ctx context.Context, last Release, variant string) (Release, error) {
+	number, _, _ := strings.Cut(last.Version, "-")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return Release{}, fmt.Errorf("nothing follows version %q", last.Version)
+	}
+	next := Release{Version: fmt.Sprint(n + 1), Kernel: b.kernel(n + 1), Systemd: last.Systemd, Model: last.Model}
 	switch variant {
 	case "good":
 		return next, nil
@@ -170,7 +184,6 @@ func (b *Builder) Next(ctx context.Context, n int, variant string) (Release, err
 	}
 	next.Version += "-" + variant
 	if next.Defect == Lockup {
-		var err error
 		if next.Kernel, err = genericKernel(ctx, b.Store); err != nil {
 			return Release{}, err
 		}
@@ -186,10 +199,18 @@ func (b *Builder) kernel(n int) Kernel { return b.Kernels[(n-1)%len(b.Kernels)] 
 
 // Tree gives the directory with a release's root tree.
 func (b *Builder) Tree(ctx context.Context, r Release) (string, error) {
-	return b.Store.Get("release-"+b.Arch+"-"+r.Version, cache.KeyOf(b.key, r), func(path string) error {
-		return b.make(ctx, r, path)
+	made, err := b.Store.Get("release-"+r.Model.Name+"-"+r.Version, cache.KeyOf(b.key, r), func(path string) error {
+		if err := os.Mkdir(path, 0o755); err != nil {
+			return err
+		}
+		return b.make(ctx, r, filepath.Join(path, treeName))
 	})
+	return filepath.Join(made, treeName), err
 }
+
+// treeName is the tree in what the cache keeps of a release, and dates by its use: the top's
+// own time is the release's.
+const treeName = "tree"
 
 // Bundle gives the file with the signed bundle that leads from one release to another.
 func (b *Builder) Bundle(ctx context.Context, from, to Release) (string, error) {
@@ -201,7 +222,7 @@ func (b *Builder) Bundle(ctx context.Context, from, to Release) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	name := fmt.Sprintf("bundle-%s-%s-to-%s", b.Arch, from.Version, to.Version)
+	name := fmt.Sprintf("bundle-%s-%s-to-%s", from.Model.Name, from.Version, to.Version)
 	return b.Store.Get(name, cache.KeyOf(b.key, origin, target), func(path string) error {
 		// An emulated processor takes long to pack again what is packed.
 		_, err := command.Run(ctx, nil, filepath.Join(b.Host, "bin/tbdiff"), "bundle", "create", "--product", Product, "--version", to.Version,

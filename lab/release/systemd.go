@@ -65,7 +65,7 @@ WantedBy=multi-user.target
 `
 
 // addDistribution starts a tree with that of a distribution, whose init is systemd.
-func (b *Builder) addDistribution(ctx context.Context, _ Release, path string) error {
+func (b *Builder) addDistribution(ctx context.Context, r Release, path string) error {
 	if _, err := command.Run(ctx, nil, "cp", "-a", b.Kernels[0].Tree, path); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (b *Builder) addDistribution(ctx context.Context, _ Release, path string) e
 			}
 		}
 	}
-	return b.addKey(path)
+	return b.addModel(r, path)
 }
 
 // addUnits adds what is text, and enables units.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -100,7 +101,7 @@ func (b *Builder) addFiles(_ context.Context, r Release, path string) error {
 	if err := os.WriteFile(filepath.Join(path, "etc/tbupdate/health.d/50-application"), []byte(check), 0o755); err != nil {
 		return err
 	}
-	if err := b.addKey(path); err != nil {
+	if err := b.addModel(r, path); err != nil {
 		return err
 	}
 	rc := filepath.Join(path, "usr/lib/tbupdate/tbupdate-rc")
@@ -110,13 +111,22 @@ func (b *Builder) addFiles(_ context.Context, r Release, path string) error {
 	return os.WriteFile(rc, b.integration, 0o755)
 }
 
-// addKey has machines trust the vendor.
-func (b *Builder) addKey(path string) error {
-	keys := filepath.Join(path, "etc/tbupdate/keys.d")
-	if err := os.MkdirAll(keys, 0o755); err != nil {
-		return err
+// addModel writes what the kind of machine has of its own, and has it trust the vendor.
+func (b *Builder) addModel(r Release, path string) error {
+	files := maps.Clone(r.Model.Files)
+	if files == nil {
+		files = map[string]string{}
 	}
-	return os.WriteFile(filepath.Join(keys, vendorKey+".pub"), b.trusted, 0o644)
+	files["etc/tbupdate/keys.d/"+vendorKey+".pub"] = string(b.trusted)
+	for name, text := range files {
+		if err := os.MkdirAll(filepath.Join(path, filepath.Dir(name)), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(path, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // describe gives the files by which a release's own programs know of its defect.

@@ -65,7 +65,7 @@ func TestUpdateBy32BitPrograms(t *testing.T) {
 	if got := shell(class); got != "   1" {
 		t.Fatalf("the class of the program is %q, want 1: 32 bits", got)
 	}
-	next, err := m.Releases.Next(t.Context(), 1, "good")
+	next, err := m.Releases.Next(t.Context(), m.Installed, "good")
 	if err != nil {
 		t.Fatal(err)
 	}

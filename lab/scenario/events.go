@@ -109,16 +109,10 @@ func (p *player) applying(words []string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("nothing is known of version %q", p.running.Version)
 	}
-	number, _, _ := strings.Cut(from.Version, "-")
-	n, err := strconv.Atoi(number)
+	next, err := p.machine.Releases.Next(p.ctx, from, words[0])
 	if err != nil {
 		return "", err
 	}
-	next, err := p.machine.Releases.Next(p.ctx, n, words[0])
-	if err != nil {
-		return "", err
-	}
-	next.Systemd = from.Systemd
 	p.known[next.Version] = next
 	bundle, err := p.machine.Releases.Bundle(p.ctx, from, next)
 	if err != nil {
