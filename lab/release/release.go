@@ -1,6 +1,6 @@
 // Package release makes the releases of a small system, as a vendor would: root trees
 // with a kernel, its modules and programs, good ones and such with a defect, and the
-// signed bundles that lead from one to another.
+// signed bundles, or classic streams, that lead from one to another.
 //
 // The system is small because everything in it is read by an emulated processor:
 // busybox, the updater with its plugins, the lab's agent as init, and a real
@@ -212,8 +212,25 @@ func (b *Builder) Tree(ctx context.Context, r Release) (string, error) {
 // own time is the release's.
 const treeName = "tree"
 
-// Bundle gives the file with the signed bundle that leads from one release to another.
+// Bundle gives the file with the signed bundle that leads from one release to another. It
+// has nothing in it that the machine would have to pack again, which an emulated processor
+// takes long for.
 func (b *Builder) Bundle(ctx context.Context, from, to Release) (string, error) {
+	return b.update(ctx, "bundle", from, to, func(origin, target string) []string {
+		return []string{"bundle", "create", "--product", Product, "--version", to.Version, "--level", "fast", "--deltas-only",
+			"--from", origin, "--to", target, "--key", filepath.Join(b.vendor, vendorKey+".key")}
+	})
+}
+
+// Stream gives the file with the classic stream that does the same.
+func (b *Builder) Stream(ctx context.Context, from, to Release) (string, error) {
+	return b.update(ctx, "stream", from, to, func(origin, target string) []string {
+		return []string{"create", "--format", "v0", origin, target}
+	})
+}
+
+// update has tbdiff make a file, as arguments says.
+func (b *Builder) update(ctx context.Context, kind string, from, to Release, arguments func(origin, target string) []string) (string, error) {
 	origin, err := b.Tree(ctx, from)
 	if err != nil {
 		return "", err
@@ -222,11 +239,9 @@ func (b *Builder) Bundle(ctx context.Context, from, to Release) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	name := fmt.Sprintf("bundle-%s-%s-to-%s", from.Model.Name, from.Version, to.Version)
+	name := fmt.Sprintf("%s-%s-%s-to-%s", kind, from.Model.Name, from.Version, to.Version)
 	return b.Store.Get(name, cache.KeyOf(b.key, origin, target), func(path string) error {
-		// An emulated processor takes long to pack again what is packed.
-		_, err := command.Run(ctx, nil, filepath.Join(b.Host, "bin/tbdiff"), "bundle", "create", "--product", Product, "--version", to.Version,
-			"--level", "fast", "--deltas-only", "--from", origin, "--to", target, "--key", filepath.Join(b.vendor, vendorKey+".key"), "-o", path)
+		_, err := command.Run(ctx, nil, filepath.Join(b.Host, "bin/tbdiff"), append(arguments(origin, target), "-o", path)...)
 		return err
 	})
 }

@@ -100,7 +100,8 @@ func (p *player) background(_ *testscript.TestScript, words []string) error {
 }
 
 // applying gives the command that applies a variant of the next release, which is put
-// onto the machine's second disk.
+// onto the machine's second disk: as a signed bundle, or where the second word is "stream"
+// as a classic stream. Further words are options.
 func (p *player) applying(words []string) (string, error) {
 	if len(words) == 0 {
 		return "", errors.New("an update needs a variant")
@@ -114,15 +115,21 @@ func (p *player) applying(words []string) (string, error) {
 		return "", err
 	}
 	p.known[next.Version] = next
-	bundle, err := p.machine.Releases.Bundle(p.ctx, from, next)
+	options := append([]string{"--no-reboot"}, words[1:]...)
+	deliver := p.machine.Releases.Bundle
+	if len(words) > 1 && words[1] == "stream" {
+		options[1] = "--allow-unsigned"
+		deliver = p.machine.Releases.Stream
+	}
+	file, err := deliver(p.ctx, from, next)
 	if err != nil {
 		return "", err
 	}
-	read, err := p.machine.Deliver(bundle)
+	read, err := p.machine.Deliver(file)
 	if err != nil {
 		return "", err
 	}
-	return strings.Join(append([]string{read, "| tbupdate apply - --no-reboot"}, words[1:]...), " "), nil
+	return read + " | tbupdate apply - " + strings.Join(options, " "), nil
 }
 
 // guest runs a shell command.
