@@ -88,9 +88,10 @@ func order(name string) int {
 	return slices.IndexFunc(pairs, func(p pair) bool { return p.name == name })
 }
 
-// tables gives a section in Markdown for each pair.
+// tables gives the picture and a section for each pair, in Markdown.
 func (f published) tables() string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "\n![sizes of the updates](%s)\n", publishedPicture)
 	for _, measured := range f.Pairs {
 		p, _ := pairNamed(measured.Name)
 		fmt.Fprintf(&b, "\n### %s\n\n", strings.ToUpper(p.about[:1])+p.about[1:])
