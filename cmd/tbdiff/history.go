@@ -82,24 +82,14 @@ func (v *volume) store() (history.Store, error) {
 	return history.Store(filepath.Join(cache, "tbdiff")), nil
 }
 
-// read gives the snapshots of those names, in the order of their history where they have one,
-// hands them to use, and lets go of the volume then.
+// read hands the snapshots of those names, in the order of their history where they have one,
+// to use, and lets go of the volume then.
 func (v *volume) read(ctx context.Context, s streams, names []string, use func([]history.Snapshot) error) error {
 	store, err := v.store()
 	if err != nil {
 		return err
 	}
 	return v.open(ctx, func(fs sdk.FS) error {
-		var snapshots []history.Snapshot
-		var earlier *history.Snapshot
-		for _, name := range names {
-			snapshot, err := store.Read(ctx, fs, name, earlier, func(what string) { fmt.Fprintln(s.err, what) })
-			if err != nil {
-				return err
-			}
-			snapshots = append(snapshots, snapshot)
-			earlier = &snapshot
-		}
-		return use(snapshots)
+		return store.Read(ctx, fs, names, func(what string) { fmt.Fprintln(s.err, what) }, use)
 	})
 }

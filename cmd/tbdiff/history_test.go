@@ -69,6 +69,13 @@ func TestCreateFromHistory(t *testing.T) {
 	}
 	same("read-12", "asked-12")
 
+	// What cannot be kept for the next time is no reason to fail now.
+	nowhere := append(slices.Clone(volume), "--indexes", filepath.Join(out, "read-12", "indexes"), "v1", "v2")
+	if got := create("not-kept", 0, nowhere...); !strings.Contains(got, "cannot keep what is known of v2: ") {
+		t.Errorf("where nothing can be kept it says %q", got)
+	}
+	same("read-12", "not-kept")
+
 	// A bundle of two deltas, and of all there is.
 	bundle := func(name, trees string, arguments ...string) string {
 		t.Helper()

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"sort"
+	"sync"
 )
 
 // Index is everything that a tree holds, content by its digest. Entries that are known from
@@ -17,7 +18,7 @@ type Index struct {
 	// Entries are all below the top, in the order of a walk.
 	Entries []Indexed
 
-	known *[sha256.Size]byte // its digest, where that is known from before
+	frozen func() [sha256.Size]byte // gives its digest, where that does not change any more
 }
 
 // Indexed is an entry of an Index.
@@ -126,9 +127,22 @@ func ReadDigests(ctx context.Context, path string) (Digests, error) {
 // can express. That is what Digest of this package covers, and nanoseconds, hard links
 // and the top's own metadata; sockets are left out. docs/format/tree-digest.md specifies it.
 func (x *Index) Digest() [sha256.Size]byte {
-	if x.known != nil {
-		return *x.known
+	if x.frozen != nil {
+		return x.frozen()
 	}
+	return x.digest()
+}
+
+// Freeze says that the index will not be changed any more: its digest is made once, beside
+// what follows. From then on it may be used by several at a time.
+func (x *Index) Freeze() {
+	if x.frozen == nil {
+		x.frozen = sync.OnceValue(x.digest)
+		go x.frozen()
+	}
+}
+
+func (x *Index) digest() [sha256.Size]byte {
 	sum := sha256.New()
 	records := appendExact([]byte(exactHeader), &Indexed{Entry: x.Top})
 	for i := range x.Entries {

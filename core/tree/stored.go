@@ -19,13 +19,11 @@ const storedHeader = "trebuchet tree index 2\n"
 // writes them.
 var ErrNoIndex = errors.New("it is not a whole index of this version")
 
-// Store writes the index and its digest, and last what tells ReadStored that it is whole. The
-// index must not be changed any more.
+// Store writes the index and its digest, and last what tells ReadStored that it is whole.
 func (x *Index) Store(w io.Writer) error {
 	sum := sha256.New()
 	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<20)
 	digest := x.Digest()
-	x.known = &digest
 	record := appendStored(append([]byte(storedHeader), digest[:]...), &Indexed{Entry: x.Top})
 	record = binary.AppendUvarint(record, uint64(len(x.Entries)))
 	if _, err := buffered.Write(record); err != nil {
@@ -68,7 +66,8 @@ func appendStored(b []byte, e *Indexed) []byte {
 	return b
 }
 
-// ReadStored reads what Store wrote, as entries known from before. Anything else is an ErrNoIndex.
+// ReadStored reads what Store wrote, as a frozen index of entries known from before. Anything
+// else is an ErrNoIndex.
 func ReadStored(content []byte) (*Index, error) {
 	body, ok := bytes.CutPrefix(content, []byte(storedHeader))
 	if !ok || len(body) < 2*sha256.Size {
@@ -81,7 +80,7 @@ func ReadStored(content []byte) (*Index, error) {
 	digest := [sha256.Size]byte(body)
 	records := body[len(digest) : len(body)-sha256.Size]
 	r := &storedReader{whole: string(records), rest: records}
-	x := &Index{Top: r.entry().Entry, known: &digest}
+	x := &Index{Top: r.entry().Entry, frozen: func() [sha256.Size]byte { return digest }}
 	count := r.number(uint64(len(r.rest)) / storedLeast)
 	x.Entries = make([]Indexed, 0, count)
 	for range count {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/trebuchet-update/tbupdate/core/tree"
@@ -36,51 +37,112 @@ type Store string
 // kept is how many indexes a Store keeps: those that were used last.
 const kept = 32
 
-// Read gives the snapshot of a name, of what is kept, or of what an earlier one holds and what
-// changed since: nil for none. note is told, in a sentence, why more has to be read than that.
+// Read hands the snapshots of these names to use, each with what it holds: what is kept of
+// it, or what the one before it holds and what changed since. note is told, in sentences,
+// why more has to be read than that, and what cannot be kept.
 //
-// Errors: a name that stands for nothing read-only, those of the plugin, and those of
-// reading a tree (core/tree).
-func (s Store) Read(ctx context.Context, volume sdk.FS, name string, earlier *Snapshot, note func(string)) (Snapshot, error) {
+// Errors: a name that stands for nothing read-only, those of the plugin, those of reading a
+// tree (core/tree), and use's own.
+func (s Store) Read(ctx context.Context, volume sdk.FS, names []string, note func(string), use func([]Snapshot) error) error {
 	about, err := volume.Volume(ctx)
 	if err != nil {
-		return Snapshot{}, err
+		return err
 	}
-	found, err := readOnly(ctx, volume, name)
-	if err != nil {
-		return Snapshot{}, err
+	r := &reading{volume: volume, note: note}
+	for _, name := range names {
+		found, err := readOnly(ctx, volume, name)
+		if err != nil {
+			return err
+		}
+		// The filesystem is asked and what it says is read, while the rest is loaded.
+		r.names = append(r.names, name)
+		r.snapshots = append(r.snapshots, Snapshot{Path: found.Path, identity: found.Identity})
+		r.kept = append(r.kept, begin(func() *tree.Index { return s.load(about, found) }))
+		r.keep = append(r.keep, func(index *tree.Index) error { return s.save(about, found, index) })
 	}
-	is := Snapshot{Path: found.Path, identity: found.Identity}
-	if is.Index = s.load(about, found); is.Index != nil {
-		return is, nil
+	err = r.know(ctx, len(names)-1)
+	if err == nil {
+		err = use(r.snapshots)
 	}
-	if earlier == nil {
-		note(fmt.Sprintf("Nothing is known of %s yet: all of it is read.", name))
-		is.Index, err = tree.ReadIndex(ctx, is.Path)
-	} else {
-		is.Index, err = earlier.revise(ctx, volume, &is)
-		if errors.Is(err, sdk.ErrUnsupported) {
-			note(fmt.Sprintf("%v: all of %s is read.", err, name))
-			is.Index, err = tree.ReadIndex(ctx, is.Path)
+	for _, saved := range r.saving {
+		if err := saved(); err != nil {
+			note(err.Error() + ".")
 		}
 	}
-	if err != nil {
-		return Snapshot{}, err
-	}
-	return is, s.save(about, found, is.Index)
+	return err
 }
 
-// revise reads what changed in a later snapshot.
-func (earlier *Snapshot) revise(ctx context.Context, volume sdk.FS, later *Snapshot) (*tree.Index, error) {
+// begin runs f beside what follows; what it gives is there when f is done.
+func begin[T any](f func() T) func() T {
+	f = sync.OnceValue(f)
+	go f()
+	return f
+}
+
+// reading is one call of Read.
+type reading struct {
+	volume sdk.FS
+	note   func(string)
+
+	names     []string
+	snapshots []Snapshot
+	kept      []func() *tree.Index
+	keep      []func(*tree.Index) error
+	saving    []func() error
+}
+
+// know fills in what a snapshot and those before it hold.
+func (r *reading) know(ctx context.Context, i int) error {
+	if i < 0 {
+		return nil
+	}
+	is := &r.snapshots[i]
 	var changed []string
-	err := volume.Changes(ctx, earlier.identity, later.identity, func(c sdk.Change) error {
+	whole := fmt.Sprintf("Nothing is known of %s yet: all of it is read.", r.names[i])
+	if i > 0 {
+		if is.Index = r.kept[i](); is.Index == nil {
+			var err error
+			switch changed, err = r.changes(ctx, i); {
+			case err == nil:
+				whole = ""
+			case errors.Is(err, sdk.ErrUnsupported):
+				whole = fmt.Sprintf("%v: all of %s is read.", err, r.names[i])
+			default:
+				return err
+			}
+		}
+	}
+	if err := r.know(ctx, i-1); err != nil {
+		return err
+	}
+	if i == 0 {
+		is.Index = r.kept[i]()
+	}
+	if is.Index != nil {
+		return nil
+	}
+	var err error
+	if whole == "" {
+		is.Index, err = r.snapshots[i-1].Index.Revise(ctx, is.Path, changed)
+	} else {
+		r.note(whole)
+		is.Index, err = tree.ReadIndex(ctx, is.Path)
+	}
+	if err != nil {
+		return err
+	}
+	is.Index.Freeze()
+	r.saving = append(r.saving, begin(func() error { return r.keep[i](is.Index) }))
+	return nil
+}
+
+// changes gives the paths at which a snapshot differs from the one before it.
+func (r *reading) changes(ctx context.Context, i int) (changed []string, err error) {
+	err = r.volume.Changes(ctx, r.snapshots[i-1].identity, r.snapshots[i].identity, func(c sdk.Change) error {
 		changed = append(changed, c.Path)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return earlier.Index.Revise(ctx, later.Path, changed)
+	return changed, err
 }
 
 // readOnly finds a snapshot, of which nothing can be known while it may be written to.
