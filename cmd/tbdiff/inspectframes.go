@@ -56,7 +56,7 @@ func inspectFrames(ctx context.Context, s streams, source io.Reader, asJSON bool
 			summary.Commands[c.Op().String()]++
 		}
 	}
-	summary.Bytes = r.Offset()
+	summary.Bytes = r.Place().Offset
 	if asJSON {
 		return json.NewEncoder(s.out).Encode(summary)
 	}

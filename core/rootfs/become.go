@@ -231,11 +231,7 @@ func (d *frameDeployment) move(name string, c *v1.Move) error {
 	if err := d.expect(c.Moved); err != nil {
 		return err
 	}
-	directory, old := split(from)
-	if err := d.sources.to(directory); err != nil {
-		return fmt.Errorf("cannot find %q: %w", from, err)
-	}
-	e, err := openEntry(d.sources.trail.here(), old)
+	e, err := d.sources.entry(from)
 	if err != nil {
 		return fmt.Errorf("cannot find %q: %w", from, err)
 	}
@@ -243,5 +239,6 @@ func (d *frameDeployment) move(name string, c *v1.Move) error {
 	if e.fileType() == unix.S_IFDIR {
 		return fmt.Errorf("cannot move %q: %w: it is a directory", from, ErrOriginMismatch)
 	}
+	_, old := split(from)
 	return explain(d.trail.here(), name, rename(d.sources.trail.here(), old, d.trail.here(), name))
 }

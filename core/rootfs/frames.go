@@ -40,29 +40,31 @@ func (t *Tree) DeployStream(ctx context.Context, stream io.Reader, options Optio
 // it before anything is made of it, and so is every file that it makes. An error names
 // the frame, the command and the path.
 func (t *Tree) DeployFrames(ctx context.Context, stream *v1.Reader, options Options) (Stats, error) {
-	d := &frameDeployment{
-		deployment: deployment{
-			ctx: ctx, offset: stream.Offset, trail: newTrail(t.top), buffer: make([]byte, bufferSize), report: options.Progress,
-		},
-		stream:  stream,
-		sources: newSources(ctx, t.top),
-	}
-	defer d.close()
 	if stream.Header().Origin == nil {
 		if err := checkEmpty(t.top); err != nil {
-			return d.stats, err
+			return Stats{}, err
 		}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	seen := &memory{}
+	frames := prepare(ctx, stream, newSources(ctx, t.top, seen))
+	d := &frameDeployment{
+		deployment: deployment{ctx: ctx, trail: newTrail(t.top), buffer: make([]byte, bufferSize), report: options.Progress},
+		sources:    newSources(ctx, t.top, seen),
+	}
+	d.offset = func() int64 { return d.at.place.Offset }
+	defer func() {
+		cancel()
+		frames.wait()
+		d.close()
+	}()
 	for {
-		frame, err := stream.Next()
+		err := d.next(frames)
 		if err == io.EOF {
 			return d.stats, nil
 		}
 		if err != nil {
 			return d.stats, err
-		}
-		if err := d.frame(frame); err != nil {
-			return d.stats, stream.Locate(err)
 		}
 	}
 }
@@ -84,11 +86,8 @@ func checkEmpty(top int) error {
 // frameDeployment is one run of DeployFrames.
 type frameDeployment struct {
 	deployment
-	stream  *v1.Reader
 	sources *sources
-	files   []v1.File // of the frame at hand
-	content []byte    // of the frame at hand that no command took yet
-	room    []byte    // for the next content
+	at      *prepared // the frame at hand
 	begun   *making   // the file that WRITE commands began, nil for none
 }
 
@@ -100,25 +99,23 @@ func (d *frameDeployment) close() {
 	d.trail.close()
 }
 
-// frame carries out one frame.
-func (d *frameDeployment) frame(frame *v1.Frame) error {
-	source, err := d.sources.gather(frame)
-	if err != nil {
+// next carries out the next frame. It gives io.EOF behind the last.
+func (d *frameDeployment) next(frames *preparation) error {
+	var err error
+	if d.at, err = frames.next(); err != nil {
 		return err
 	}
-	if d.content, err = frame.Content.Unpack(source, d.room); err != nil {
-		return err
-	}
-	if frame.Content.Method != v1.Plain && cap(d.content) > cap(d.room) {
-		d.room = d.content // not what the stream's reader reads into
-	}
-	d.files = frame.Files
-	for _, c := range frame.Commands {
-		if err := context.Cause(d.ctx); err != nil {
-			return err
+	defer close(d.at.carriedOut)
+	d.sources.compared = d.at.compared
+	for _, c := range d.at.frame.Commands {
+		err := context.Cause(d.ctx)
+		if err == nil {
+			if err = d.command(c); err != nil {
+				err = fmt.Errorf("%s for %q: %w", c.Op(), c.Subject(), err)
+			}
 		}
-		if err := d.command(c); err != nil {
-			return fmt.Errorf("%s for %q: %w", c.Op(), c.Subject(), err)
+		if err != nil {
+			return d.at.place.Locate(err)
 		}
 		d.stats.Commands++
 		d.progress()
@@ -167,7 +164,7 @@ func (d *frameDeployment) expect(before v1.Before) error {
 	if !ok {
 		return nil
 	}
-	old, err := d.sources.open(number, d.files[number])
+	old, err := d.sources.open(number, d.at.frame.Files[number])
 	if err == nil {
 		old.close()
 	}

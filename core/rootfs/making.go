@@ -124,8 +124,8 @@ func (d *frameDeployment) parts(m *making, parts []v1.Part) error {
 }
 
 func (d *frameDeployment) data(m *making, p v1.Part) error {
-	piece := d.content[:p.Length]
-	d.content = d.content[p.Length:]
+	piece := d.at.content[:p.Length]
+	d.at.content = d.at.content[p.Length:]
 	d.stats.NewBytes += int64(len(piece))
 	if err := m.take(piece); err != nil {
 		return err
@@ -162,7 +162,7 @@ func (d *frameDeployment) hole(m *making, p v1.Part) error {
 // copy takes a part from a file of the tree. What the filesystem shares is still read
 // once, for the digest.
 func (d *frameDeployment) copy(m *making, p v1.Part) error {
-	old, err := d.sources.open(p.File, d.files[p.File])
+	old, err := d.sources.open(p.File, d.at.frame.Files[p.File])
 	if err != nil {
 		return err
 	}
@@ -199,11 +199,11 @@ func (d *frameDeployment) repack(m *making, p v1.Part) error {
 		m.packer = packed.NewLZ4(m.output)
 		return nil
 	}
-	program, err := d.sources.open(p.File, d.files[p.File])
+	program, err := d.sources.open(p.File, d.at.frame.Files[p.File])
 	if err != nil {
 		return err
 	}
 	program.close()
-	m.packer, err = packed.Start(d.ctx, (&entry{handle: d.sources.top}).path(), d.files[p.File].Path, p.Arguments, m.output)
+	m.packer, err = packed.Start(d.ctx, (&entry{handle: d.sources.top}).path(), d.at.frame.Files[p.File].Path, p.Arguments, m.output)
 	return err
 }

@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -19,13 +19,10 @@ type sources struct {
 	top    int
 	trail  *trail // of its own: the deployment is elsewhere
 	buffer []byte
-	source []byte // of the frame at hand
-	// frame are the files of the frame at hand that were compared, by their numbers in
-	// its list, and seen are large files: several frames may need them.
-	frame map[int]seen
-	seen  map[identity]seen
-	// unpacking is the file that was read last of those that are packed.
-	unpacking unpacking
+	// compared are the files of the frame at hand that were, by their numbers in its list,
+	// and seen are large ones: several frames may need them.
+	compared map[int]seen
+	seen     *memory
 }
 
 // seen is a file as it was when its digest was taken.
@@ -36,63 +33,41 @@ type seen struct {
 	digest  v1.Digest
 }
 
-// What is remembered of files: only those that take long to read again, and not too
+// memory is what is remembered of files: only those that take long to read again, and not too
 // many.
+type memory struct {
+	mu    sync.Mutex
+	files map[identity]seen
+}
+
 const (
 	rememberFrom = 1 << 20
 	rememberMost = 1024
 )
 
-func newSources(ctx context.Context, top int) *sources {
-	return &sources{ctx: ctx, top: top, trail: newTrail(top), buffer: make([]byte, bufferSize), seen: map[identity]seen{}}
+func (m *memory) holds(file seen) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.files[file.identity] == file
 }
 
-func (s *sources) close() {
-	s.unpacking.close()
-	s.trail.close()
-}
-
-// gather gives the source of a frame: the bytes of its ranges. They are good until
-// the next call.
-func (s *sources) gather(frame *v1.Frame) ([]byte, error) {
-	s.source, s.frame = slices.Grow(s.source[:0], int(frame.SourceSize())), map[int]seen{}
-	var old *oldFile
-	at := -1
-	defer func() {
-		if old != nil {
-			old.close()
-		}
-	}()
-	for _, r := range frame.Ranges {
-		if r.File != at {
-			if old != nil {
-				old.close()
-				old = nil
-			}
-			var err error
-			if old, err = s.open(r.File, frame.Files[r.File]); err != nil {
-				return nil, err
-			}
-			at = r.File
-		}
-		if err := s.appendRange(old, frame.Files[r.File], r); err != nil {
-			return nil, err
-		}
+func (m *memory) keep(file seen) {
+	if file.size < rememberFrom {
+		return
 	}
-	return s.source, nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.files == nil || len(m.files) == rememberMost {
+		m.files = map[identity]seen{}
+	}
+	m.files[file.identity] = file
 }
 
-// appendRange reads a range of a file, as its view says.
-func (s *sources) appendRange(old *oldFile, file v1.File, r v1.Range) error {
-	if file.View.Method == v1.AsItIs {
-		return old.forward(s.ctx, s.buffer, int64(r.Offset), int64(r.Length), func(piece []byte) {
-			s.source = append(s.source, piece...)
-		})
-	}
-	have := len(s.source)
-	s.source = s.source[:have+int(r.Length)] // gather made room
-	return s.unpacking.readAt(s.ctx, old, file, s.source[have:], r.Offset)
+func newSources(ctx context.Context, top int, seen *memory) *sources {
+	return &sources{ctx: ctx, top: top, trail: newTrail(top), buffer: make([]byte, bufferSize), seen: seen}
 }
+
+func (s *sources) close() { s.trail.close() }
 
 // open opens a file of the frame's list, which has this number there, and makes sure that
 // it is what the stream says.
@@ -108,31 +83,38 @@ func (s *sources) open(number int, file v1.File) (*oldFile, error) {
 }
 
 // entry opens what is at a path, whatever it is.
-func (s *sources) entry(path string) (*entry, error) {
-	directory, name := split(path)
-	if err := s.to(directory); err != nil {
-		return nil, err
-	}
-	return openEntry(s.trail.here(), name)
+func (s *sources) entry(path string) (e *entry, err error) {
+	err = s.find(path, func(directory int, name string) error {
+		e, err = openEntry(directory, name)
+		return err
+	})
+	return e, err
 }
 
-// to goes to a directory. What the trail is in may have been removed since; then the
-// next way starts from the top.
-func (s *sources) to(directory string) error {
-	err := s.trail.to(directory)
-	if err != nil {
-		s.trail.close()
-		err = s.trail.to(directory)
-	}
-	return err
+func (s *sources) openPath(path string) (file *oldFile, err error) {
+	err = s.find(path, func(directory int, name string) error {
+		file, err = openOldFile(directory, name)
+		return err
+	})
+	return file, err
 }
 
-func (s *sources) openPath(path string) (*oldFile, error) {
+// find calls open with the directory that a path is in, and its last component. What the trail is
+// in may have been removed since, and made again: so what cannot be found from there is looked
+// for from the top.
+func (s *sources) find(path string, open func(directory int, name string) error) error {
 	directory, name := split(path)
-	if err := s.to(directory); err != nil {
-		return nil, err
+	try := func() error {
+		if err := s.trail.to(directory); err != nil {
+			return err
+		}
+		return open(s.trail.here(), name)
 	}
-	return openOldFile(s.trail.here(), name)
+	if try() == nil {
+		return nil
+	}
+	s.trail.close()
+	return try()
 }
 
 // compare makes sure that the file is what the stream was made with.
@@ -141,7 +123,7 @@ func (s *sources) compare(old *oldFile, number int, file v1.File) error {
 		return fmt.Errorf("%w: it has %d bytes instead of %d", ErrOriginMismatch, old.stat.Size, file.Size)
 	}
 	now := seen{identity: identityOf(&old.stat), changed: old.stat.Ctim, size: old.stat.Size, digest: file.Digest}
-	if s.frame[number] == now || s.seen[now.identity] == now {
+	if s.compared[number] == now || s.seen.holds(now) {
 		return nil
 	}
 	sum := sha256.New()
@@ -151,13 +133,8 @@ func (s *sources) compare(old *oldFile, number int, file v1.File) error {
 	if got := v1.Digest(sum.Sum(nil)); got != file.Digest {
 		return fmt.Errorf("%w: its content has the digest %x instead of %x", ErrOriginMismatch, got, file.Digest)
 	}
-	s.frame[number] = now
-	if old.stat.Size >= rememberFrom {
-		if len(s.seen) == rememberMost {
-			clear(s.seen)
-		}
-		s.seen[now.identity] = now
-	}
+	s.compared[number] = now
+	s.seen.keep(now)
 	return nil
 }
 

@@ -21,14 +21,23 @@ type Reader struct {
 	number  int    // of the frame last begun, from 1
 	offset  int64  // of the next byte
 	fault   error  // sticky
-	scratch []byte // what is stored of the frame at hand
+	// scratch is what is stored of the frame at hand, and of the one before it.
+	scratch [2][]byte
 }
+
+// Place is a frame of a stream.
+type Place struct {
+	Number int   // of the frame, from 1; 0 for what is before the first
+	Offset int64 // of the byte at which reading stopped, from the start of the stream
+}
+
+// Locate wraps what went wrong with the frame, for whoever carries it out.
+func (p Place) Locate(err error) error { return &FrameError{p, err} }
 
 // FrameError says in which frame of a stream something went wrong.
 type FrameError struct {
-	Number int   // of the frame, from 1; 0 for what is before the first
-	Offset int64 // of the byte at which reading stopped, from the start of the stream
-	Err    error
+	Place
+	Err error
 }
 
 // Error gives the text for people.
@@ -58,8 +67,8 @@ func NewReader(source io.Reader) (*Reader, error) {
 // Header gives the stream's header.
 func (r *Reader) Header() Header { return r.header }
 
-// Offset gives the number of bytes that were used so far.
-func (r *Reader) Offset() int64 { return r.offset }
+// Place is that of the frame that Next returned last.
+func (r *Reader) Place() Place { return Place{r.number, r.offset} }
 
 func (r *Reader) readHeader() {
 	if magic := r.read(uint64(len(Magic))); r.fault == nil && string(magic) != Magic {
@@ -76,7 +85,8 @@ func (r *Reader) readHeader() {
 }
 
 // Next gives the next frame, and io.EOF after the last when nothing stands behind it.
-// A frame is good until the next call. Errors are final: Next gives them again.
+// A frame is good until the call after the next: while it is carried out another one may be
+// read. Errors are final: Next gives them again.
 func (r *Reader) Next() (*Frame, error) {
 	if r.fault != nil {
 		return nil, r.fault
@@ -217,38 +227,35 @@ func (r *Reader) finish() {
 
 func (r *Reader) fail(err error) {
 	if r.fault == nil {
-		r.fault = r.Locate(err)
+		r.fault = r.Place().Locate(err)
 	}
 }
 
-// Locate wraps an error with the place of the frame that Next returned last, for
-// whoever carries it out.
-func (r *Reader) Locate(err error) error {
-	return &FrameError{Number: r.number, Offset: r.offset, Err: err}
-}
-
-// read gives the next n bytes, good until the next call. Memory grows as they arrive.
+// read gives the next n bytes, good until it is called for a frame other than this one and
+// the next. Memory grows as they arrive.
 func (r *Reader) read(n uint64) []byte {
 	if r.fault != nil {
 		return nil
 	}
 	const step = 1 << 20
-	r.scratch = r.scratch[:0]
-	for uint64(len(r.scratch)) < n {
-		have := len(r.scratch)
+	scratch := &r.scratch[r.number%len(r.scratch)]
+	b := (*scratch)[:0]
+	for uint64(len(b)) < n {
+		have := len(b)
 		more := int(min(n-uint64(have), step))
-		if cap(r.scratch)-have < more {
-			r.scratch = append(make([]byte, 0, min(2*cap(r.scratch)+more, int(n))), r.scratch...)
+		if cap(b)-have < more {
+			b = append(make([]byte, 0, min(2*cap(b)+more, int(n))), b...)
 		}
-		r.scratch = r.scratch[:have+more]
-		got, err := io.ReadFull(r.source, r.scratch[have:])
+		b = b[:have+more]
+		got, err := io.ReadFull(r.source, b[have:])
 		r.offset += int64(got)
 		if err != nil {
 			r.failRead(err)
 			return nil
 		}
 	}
-	return r.scratch
+	*scratch = b
+	return b
 }
 
 func (r *Reader) failRead(err error) {
