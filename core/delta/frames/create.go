@@ -63,8 +63,8 @@ func Create(ctx context.Context, w io.Writer, origin, target string, o Options) 
 		stats.Header.Origin = &digest
 	}
 	p := newPlanner(was, is)
-	if origin != "" && o.Level.looksInside() {
-		p.late = p.packedFiles(target)
+	if origin != "" {
+		p.late = p.packedFiles(target, o.Level)
 	}
 	f := &framer{
 		ctx: ctx, planner: p, similar: &similar{origin: was}, made: map[v1.Digest]string{},

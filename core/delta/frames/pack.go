@@ -17,17 +17,22 @@ import (
 // Level says how much work goes into making a stream small.
 type Level int
 
-// The levels. Small takes several times as long as Default, and libzstd. Fast is quick to carry
-// out as well: it does not look inside what is packed, which the machine would have to pack
-// again.
+// The levels. They differ in what the machine has to do as well: Fast does not look inside what
+// is packed, which would have to be packed again; Default looks into initial RAM disks, and Small
+// into kernels, too. Small takes several times as long as Default, and libzstd.
 const (
 	Default Level = iota
 	Fast
 	Small
 )
 
-// looksInside reports whether what is packed in files is made from what is packed in others.
-func (l Level) looksInside() bool { return l != Fast }
+// looksInto reports whether what is packed by a method is made from what is packed in others.
+func (l Level) looksInto(method v1.PackedBy) bool {
+	if method == v1.ByLZ4 { // kernels, which the deployer packs by itself
+		return l == Small
+	}
+	return l != Fast
+}
 
 // smallest is libzstd's level for Small: the highest that needs no memory out of the ordinary.
 const smallest = 19

@@ -89,9 +89,10 @@ func (f *framer) repack(e *tree.Indexed, file *verified, now *inside, way *prove
 	return f.extent(around, extent{offset: end, length: e.Size - end}, parts)
 }
 
-// packedFiles gives the files of the target, whose top is given, that look packed and are large
-// enough. Those with several names are left out: the others could not wait.
-func (p *planner) packedFiles(top string) map[string]bool {
+// packedFiles gives the files of the target, whose top is given, that look packed by a method that
+// the level looks into, and are large enough. Those with several names are left out: the others
+// could not wait.
+func (p *planner) packedFiles(top string, level Level) map[string]bool {
 	found := map[string]bool{}
 	for _, at := range p.pairs {
 		e := at.new
@@ -102,7 +103,7 @@ func (p *planner) packedFiles(top string) map[string]bool {
 		if err != nil {
 			continue // whoever reads it says so
 		}
-		if _, ok := packed.Find(file, int64(e.Size)); ok {
+		if as, ok := packed.Find(file, int64(e.Size)); ok && level.looksInto(as.Method) {
 			found[e.Path] = true
 		}
 		file.Close()
