@@ -16,7 +16,7 @@ import (
 // Memory is what a program that deploys needs in all, in bytes, whatever the files' sizes:
 // a frame's source, its content, what is stored of it, and the rest of the program. A
 // limit of so much (runtime/debug.SetMemoryLimit) keeps garbage from adding to that.
-const Memory = 48 << 20
+const Memory = 44 << 20
 
 // DeployStream carries out a stream of any version: its first bytes tell which.
 func (t *Tree) DeployStream(ctx context.Context, stream io.Reader, options Options) (Stats, error) {
