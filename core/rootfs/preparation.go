@@ -66,7 +66,7 @@ func (p *preparation) run() error {
 			return p.inTurn(before, err)
 		}
 		now := &prepared{frame: frame, place: p.stream.Place(), compared: map[int]seen{}, carriedOut: make(chan struct{})}
-		if before != nil && before.changes(frame.Files) {
+		if before != nil && before.changes(frame) {
 			if err := p.inTurn(before, nil); err != nil {
 				return err
 			}
@@ -154,10 +154,10 @@ func (p *preparation) appendRange(old *oldFile, file v1.File, r v1.Range) error 
 	return p.unpacking.readAt(p.ctx, old, file, p.source[have:], r.Offset)
 }
 
-// changes reports whether carrying out the frame may change what is at the path of one of
-// these files.
-func (p *prepared) changes(files []v1.File) bool {
-	if len(files) == 0 {
+// changes reports whether carrying out the frame may change what the content of a later one is
+// made of. What its commands read they read in their turn.
+func (p *prepared) changes(later *v1.Frame) bool {
+	if len(later.Ranges) == 0 {
 		return false
 	}
 	changed := map[string]bool{}
@@ -169,16 +169,18 @@ func (p *prepared) changes(files []v1.File) bool {
 			changed[move.From] = true
 		}
 	}
-	return slices.ContainsFunc(files, func(file v1.File) bool {
-		for path := file.Path; ; {
-			if changed[path] {
-				return true
-			}
-			above := strings.LastIndexByte(path, '/')
-			if above < 0 {
-				return false
-			}
-			path = path[:above]
+	read := func(r v1.Range) bool { return atOrBelow(later.Files[r.File].Path, changed) }
+	return slices.ContainsFunc(later.Ranges, read)
+}
+
+// atOrBelow reports whether a path, or a directory that it is in, is one of these.
+func atOrBelow(path string, paths map[string]bool) bool {
+	for !paths[path] {
+		above := strings.LastIndexByte(path, '/')
+		if above < 0 {
+			return false
 		}
-	})
+		path = path[:above]
+	}
+	return true
 }
