@@ -33,35 +33,59 @@ func watchMemory(pid int) int64 {
 	}
 }
 
-// residentPeak adds up VmHWM of a process and of those below it (proc_pid_status(5)). It is
-// not there any more once the process has ended.
+// residentPeak adds up the peaks of a process and of those below it. It is not there any more once
+// the process has ended.
 func residentPeak(pid int) (int64, bool) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, false
-	}
-	own, ok := int64(0), false
-	for line := range bytes.Lines(status) {
-		if value, found := strings.CutPrefix(string(line), "VmHWM:"); found {
-			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-			own, ok = kib*1024, err == nil
-		}
-	}
+	own, ok := ownPeak(pid)
 	if !ok {
 		return 0, false
 	}
+	return own + peakBelow(pid), true
+}
+
+// peakBelow adds up the peaks of those below a process. A child that runs its parent's program has
+// not executed its own yet, and its memory is the parent's (vfork(2)).
+func peakBelow(pid int) int64 {
+	sum := int64(0)
+	program := programOf(pid)
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // a pattern that is well formed
 	for _, task := range tasks {
 		children, err := os.ReadFile(task)
 		if err != nil {
 			continue // it has ended
 		}
-		for _, child := range strings.Fields(string(children)) {
-			if number, err := strconv.Atoi(child); err == nil {
-				below, _ := residentPeak(number)
-				own += below
+		for _, field := range strings.Fields(string(children)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				continue
 			}
+			if programOf(child) != program {
+				own, _ := ownPeak(child)
+				sum += own
+			}
+			sum += peakBelow(child)
 		}
 	}
-	return own, true
+	return sum
+}
+
+// ownPeak gives a process's VmHWM (proc_pid_status(5)) in bytes.
+func ownPeak(pid int) (int64, bool) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, false
+	}
+	for line := range bytes.Lines(status) {
+		if value, found := strings.CutPrefix(string(line), "VmHWM:"); found {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return kib * 1024, err == nil
+		}
+	}
+	return 0, false
+}
+
+// programOf gives the path of the program that a process runs, "" where that is not to be had.
+func programOf(pid int) string {
+	path, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return path
 }
