@@ -85,7 +85,7 @@ func (p pair) measure(ctx context.Context, s settings, directory string) (all []
 	if err != nil {
 		return nil, fmt.Errorf("cannot make its trees: %w", err)
 	}
-	b, err := newBench(ctx, s, filepath.Join(directory, "volume"), oldTree, newTree)
+	b, err := newBench(ctx, s, filepath.Join(directory, "volume"), oldTree, newTree, p.level())
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ type bench struct {
 
 // newBench makes the volume. The new tree there is what rsync makes of the old one, so that the
 // two have as much in common as an update on a machine leaves.
-func newBench(ctx context.Context, s settings, directory, oldTree, newTree string) (*bench, error) {
+func newBench(ctx context.Context, s settings, directory, oldTree, newTree, level string) (*bench, error) {
 	tbdiff, err := filepath.Abs(s.tbdiff)
 	if err != nil {
 		return nil, err
@@ -127,13 +127,13 @@ func newBench(ctx context.Context, s settings, directory, oldTree, newTree strin
 		volume: v, tbdiff: tbdiff, oldTree: filepath.Join(v.directory, "old"), newTree: filepath.Join(v.directory, "new"),
 		tree: v.target(), work: filepath.Join(v.directory, "work"), update: v.directory + ".update",
 	}
-	if err := b.fill(ctx, s, newTree); err != nil {
+	if err := b.fill(ctx, s, newTree, level); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
 	return b, nil
 }
 
-func (b *bench) fill(ctx context.Context, s settings, newTree string) error {
+func (b *bench) fill(ctx context.Context, s settings, newTree, level string) error {
 	v := b.volume
 	for _, step := range [][]string{
 		{"btrfs", "subvolume", "snapshot", "-r", v.origin(), b.oldTree},
@@ -155,7 +155,7 @@ func (b *bench) fill(ctx context.Context, s settings, newTree string) error {
 	}
 	b.environment = append(os.Environ(), "LC_ALL=C",
 		"TBDIFF="+b.tbdiff, "CLASSIC="+s.classic, "OLD="+b.oldTree, "NEW="+b.newTree, "TOP="+v.directory, "DEVICE="+v.loop.Path,
-		"NEWS="+list, "WORK="+b.work, "UPDATE="+b.update, "TREE="+b.tree)
+		"LEVEL="+level, "NEWS="+list, "WORK="+b.work, "UPDATE="+b.update, "TREE="+b.tree)
 	return v.flush()
 }
 

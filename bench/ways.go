@@ -8,6 +8,7 @@ package main
 //	OLD, NEW     the trees, which are read-only snapshots, one of the other's history
 //	TOP          the volume of both, DEVICE what it is on
 //	NEWS         list of the files that are new or changed, each with a NUL
+//	LEVEL        the level of zstd for what does not pack by itself, an option
 //	WORK         an empty directory of the volume, kept until the update was carried out
 //	UPDATE       the file to make, and to carry out then
 //	TREE         what has to be like NEW in the end
@@ -40,15 +41,15 @@ var ways = []way{
 		create: `exec "$TBDIFF" create --format v1 --level fast --fs btrfs --fs-config device="$DEVICE" --indexes "$WORK/indexes" -o "$UPDATE" "${OLD##*/}" "${NEW##*/}"`,
 	},
 	{
-		name: "tbdiff v0 | zstd -19", ours: true,
-		create: `"$TBDIFF" create --format v0 -o - "$OLD" "$NEW" | zstd -q -19 -T0 -f -o "$UPDATE"`,
+		name: "tbdiff v0 | zstd", ours: true,
+		create: `"$TBDIFF" create --format v0 -o - "$OLD" "$NEW" | zstd -q $LEVEL -T0 -f -o "$UPDATE"`,
 		ready:  onSnapshot,
 		apply:  `zstd -q -d -c "$UPDATE" | "$TBDIFF" apply - "$TREE"`,
 	},
 	{
-		name: "classic tbdiff | zstd -19",
+		name: "classic tbdiff | zstd",
 		create: `[ -n "$CLASSIC" ] || { echo "the classic programs are not here (CLASSIC=DIR)" >&2; exit 1; }
-			"$CLASSIC/tbdiff-create" "$WORK/stream" "$OLD" "$NEW" && zstd -q -19 -T0 --rm -f -o "$UPDATE" "$WORK/stream"`,
+			"$CLASSIC/tbdiff-create" "$WORK/stream" "$OLD" "$NEW" && zstd -q $LEVEL -T0 --rm -f -o "$UPDATE" "$WORK/stream"`,
 		ready: onSnapshot,
 		apply: `zstd -q -d -o "$WORK/stream" "$UPDATE" && cd "$TREE" && "$CLASSIC/tbdiff-deploy" "$WORK/stream" && rm "$WORK/stream"`,
 	},
@@ -85,16 +86,16 @@ var ways = []way{
 			zstd -q -d --long=31 --patch-from="$WORK/machine.tar" -c "$UPDATE" | tar --xattrs --xattrs-include='*' --numeric-owner -C "$TREE" -xpf -`,
 	},
 	{
-		name: "rsync batch | zstd -19",
+		name: "rsync batch | zstd",
 		create: `
 			rsync -aHAX --delete --numeric-ids --no-whole-file --only-write-batch="$WORK/batch" "$NEW/" "$OLD/"
-			zstd -q -19 -T0 -f -o "$UPDATE" "$WORK/batch"`,
+			zstd -q $LEVEL -T0 -f -o "$UPDATE" "$WORK/batch"`,
 		ready: onSnapshot,
 		apply: `zstd -q -d -c "$UPDATE" | rsync -aHAX --delete --numeric-ids --no-whole-file --read-batch=- "$TREE/"`,
 	},
 	{
-		name:   "btrfs send -p | zstd -19",
-		create: `btrfs -q send -p "$OLD" "$NEW" | zstd -q -19 -T0 -f -o "$UPDATE"`,
+		name:   "btrfs send -p | zstd",
+		create: `btrfs -q send -p "$OLD" "$NEW" | zstd -q $LEVEL -T0 -f -o "$UPDATE"`,
 		ready:  `mkdir "$TREE"`,
 		apply:  `zstd -q -d -c "$UPDATE" | btrfs -q receive "$TREE"`,
 		below:  "new",
