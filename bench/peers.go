@@ -201,6 +201,9 @@ func (b *bench) create(ctx context.Context, w way, m *made) error {
 	if w.create == "" {
 		return nil
 	}
+	if err := b.run(ctx, w.known, nil, nil); err != nil {
+		return fmt.Errorf("cannot get ready to make it: %w", err)
+	}
 	if err := b.run(ctx, w.create, &m.Create, nil); err != nil {
 		return fmt.Errorf("cannot make it: %w", err)
 	}

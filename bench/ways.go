@@ -17,6 +17,7 @@ package main
 type way struct {
 	name   string
 	ours   bool
+	known  string // before it is made, for what is known from the update before; not measured
 	create string // "" for a way that has nothing to deliver
 	ready  string // before it is carried out; not measured
 	apply  string
@@ -38,7 +39,8 @@ var ways = []way{
 	ours("tbdiff v1, small", "--level small"),
 	{
 		name: "tbdiff v1, fast, from history", ours: true,
-		create: `exec "$TBDIFF" create --format v1 --level fast --fs btrfs --fs-config device="$DEVICE" --indexes "$WORK/indexes" -o "$UPDATE" "${OLD##*/}" "${NEW##*/}"`,
+		known:  history(`"${OLD##*/}" "${OLD##*/}"`),
+		create: history(`"${OLD##*/}" "${NEW##*/}"`),
 	},
 	{
 		name: "tbdiff v0 | zstd", ours: true,
@@ -130,4 +132,9 @@ func ours(name, level string) way {
 		ready:  onSnapshot,
 		apply:  `exec "$TBDIFF" apply "$UPDATE" "$TREE"`,
 	}
+}
+
+// history makes a stream of what the filesystem says of two of its snapshots.
+func history(snapshots string) string {
+	return `exec "$TBDIFF" create --format v1 --level fast --fs btrfs --fs-config device="$DEVICE" --indexes "$WORK/indexes" -o "$UPDATE" ` + snapshots
 }
