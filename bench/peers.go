@@ -137,7 +137,8 @@ func (b *bench) fill(ctx context.Context, s settings, newTree, level string) err
 	v := b.volume
 	for _, step := range [][]string{
 		{"btrfs", "subvolume", "snapshot", "-r", v.origin(), b.oldTree},
-		{"rsync", "-aHAX", "--delete", "--numeric-ids", "--inplace", "--no-whole-file", newTree + "/", v.origin() + "/"},
+		// By checksums, since the trees' builder gives all that is newer than the archive one time.
+		{"rsync", "-aHAX", "--checksum", "--delete", "--numeric-ids", "--inplace", "--no-whole-file", newTree + "/", v.origin() + "/"},
 		{"btrfs", "subvolume", "snapshot", "-r", v.origin(), b.newTree},
 		{b.tbdiff, "compare", "--exact", newTree, b.newTree},
 	} {
