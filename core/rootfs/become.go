@@ -228,8 +228,10 @@ func (d *frameDeployment) link(name, to string) error {
 // move gives what is at another path this name.
 func (d *frameDeployment) move(name string, c *v1.Move) error {
 	from := c.From
-	if err := d.expect(c.Moved); err != nil {
-		return err
+	if number, ok := c.Moved.File(); ok {
+		if err := d.verify(number); err != nil {
+			return err
+		}
 	}
 	e, err := d.sources.entry(from)
 	if err != nil {

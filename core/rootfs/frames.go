@@ -131,7 +131,7 @@ func (d *frameDeployment) command(c v1.Command) error {
 	if err := d.trail.to(directory); err != nil {
 		return err
 	}
-	if err := d.expect(v1.BeforeOf(c)); err != nil {
+	if err := d.expect(c, name); err != nil {
 		return err
 	}
 	switch c := c.(type) {
@@ -159,13 +159,21 @@ func (d *frameDeployment) command(c v1.Command) error {
 	return fmt.Errorf("%w: it cannot be carried out", tbdiff.ErrMalformed)
 }
 
-// expect makes sure that what a command finds is what the stream says, if it says
-// anything.
-func (d *frameDeployment) expect(before v1.Before) error {
-	number, ok := before.File()
+// expect makes sure that what a command finds at its path, name in the directory at hand, is what
+// the stream says, if it says anything.
+func (d *frameDeployment) expect(c v1.Command, name string) error {
+	number, ok := v1.BeforeOf(c).File()
 	if !ok {
 		return nil
 	}
+	if file := d.at.frame.Files[number]; file.Path == c.Subject() && d.sources.sawAt(d.trail.here(), name, number, file) {
+		return nil
+	}
+	return d.verify(number)
+}
+
+// verify makes sure that a file of the frame's list is what the stream says.
+func (d *frameDeployment) verify(number int) error {
 	old, err := d.sources.open(number, d.at.frame.Files[number])
 	if err == nil {
 		old.close()

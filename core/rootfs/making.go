@@ -18,6 +18,8 @@ type making struct {
 	file *newFile
 	size int64
 	sum  hash.Hash // of all size bytes
+	// short is true while the file ends with a hole, which was only skipped.
+	short bool
 	// packer takes the parts at present, nil for none; output is what of its own is to
 	// come.
 	packer packed.Packer
@@ -31,6 +33,7 @@ func (m *making) Write(b []byte) (int, error) {
 	}
 	m.sum.Write(b)
 	m.size += int64(len(b))
+	m.short = m.short && len(b) == 0
 	return len(b), nil
 }
 
@@ -92,9 +95,10 @@ func (d *frameDeployment) plainFile(name string, c *v1.PlainFile) error {
 	if got := v1.Digest(m.sum.Sum(nil)); got != c.Digest {
 		return fmt.Errorf("%w: what it makes has the digest %x instead of %x", tbdiff.ErrMalformed, got, c.Digest)
 	}
-	// A hole at the end was only skipped.
-	if err := unix.Ftruncate(m.file.handle, m.size); err != nil {
-		return fmt.Errorf("cannot set the size of file: %w", err)
+	if m.short {
+		if err := unix.Ftruncate(m.file.handle, m.size); err != nil {
+			return fmt.Errorf("cannot set the size of file: %w", err)
+		}
 	}
 	if err := become(&entry{handle: m.file.handle}, unix.S_IFREG, &c.Metadata); err != nil {
 		return err
@@ -145,6 +149,7 @@ func (d *frameDeployment) hole(m *making, p v1.Part) error {
 			return fmt.Errorf("cannot make a hole of %d bytes: %w", p.Length, err)
 		}
 		m.size += int64(p.Length)
+		m.short = true
 	}
 	for left := p.Length; left > 0; {
 		n := min(left, uint64(len(zeros)))
@@ -180,6 +185,7 @@ func (d *frameDeployment) copy(m *making, p v1.Part) error {
 		return err
 	}
 	m.size += int64(p.Length)
+	m.short = false
 	return old.forward(d.ctx, d.buffer, int64(p.Offset), int64(p.Length), func(piece []byte) { m.sum.Write(piece) })
 }
 

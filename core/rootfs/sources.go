@@ -122,8 +122,8 @@ func (s *sources) compare(old *oldFile, number int, file v1.File) error {
 	if old.stat.Size != int64(file.Size) {
 		return fmt.Errorf("%w: it has %d bytes instead of %d", ErrOriginMismatch, old.stat.Size, file.Size)
 	}
-	now := seen{identity: identityOf(&old.stat), changed: old.stat.Ctim, size: old.stat.Size, digest: file.Digest}
-	if s.compared[number] == now || s.seen.holds(now) {
+	now := seenAs(&old.stat, file)
+	if s.saw(number, now) {
 		return nil
 	}
 	sum := sha256.New()
@@ -136,6 +136,22 @@ func (s *sources) compare(old *oldFile, number int, file v1.File) error {
 	s.compared[number] = now
 	s.seen.keep(now)
 	return nil
+}
+
+// seenAs gives what a file is like that has what the stream says.
+func seenAs(st *unix.Stat_t, file v1.File) seen {
+	return seen{identity: identityOf(st), changed: st.Ctim, size: st.Size, digest: file.Digest}
+}
+
+func (s *sources) saw(number int, file seen) bool {
+	return s.compared[number] == file || s.seen.holds(file)
+}
+
+// sawAt reports whether a name in a directory leads to a file of the frame's list that was compared
+// already, and is as it was then.
+func (s *sources) sawAt(directory int, name string, number int, file v1.File) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(directory, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && s.saw(number, seenAs(&st, file))
 }
 
 // forward calls see with length bytes from offset, in pieces that lie in buffer.
