@@ -98,6 +98,13 @@ func TestDeployFramesRefuses(t *testing.T) {
 		}, rootfs.ErrOriginMismatch, []string{`cannot read "file"`, "its content has the digest"}},
 		{"replaces other content", v1.Frame{Files: []v1.File{other}, Commands: []v1.Command{v1.FIFO{Path: "file", Metadata: private, Before: v1.Expect(0)}}},
 			rootfs.ErrOriginMismatch, []string{`FIFO for "file"`, "its content has the digest"}},
+		{"replaces what it made itself", v1.Frame{
+			Files: []v1.File{listed("file")}, Ranges: []v1.Range{{Length: 10}}, Content: v1.Content{Size: 2, Stored: []byte("xx")},
+			Commands: []v1.Command{
+				v1.PlainFile{Path: "file", Metadata: private, Before: v1.Expect(0), Size: 1, Digest: sha256.Sum256([]byte("x")), Parts: []v1.Part{{Length: 1}}},
+				v1.PlainFile{Path: "file", Metadata: private, Before: v1.Expect(0), Size: 1, Digest: sha256.Sum256([]byte("x")), Parts: []v1.Part{{Length: 1}}},
+			},
+		}, rootfs.ErrOriginMismatch, []string{`FILE for "file"`, "it has 1 bytes instead of 10"}},
 		{"moves other content", v1.Frame{Files: []v1.File{other}, Commands: []v1.Command{v1.Move{Path: "new", From: "file", Moved: v1.Expect(0)}}},
 			rootfs.ErrOriginMismatch, []string{`MOVE for "new"`, "its content has the digest"}},
 		{"makes other content", v1.Frame{Content: v1.Content{Size: 1, Stored: []byte("y")}, Commands: []v1.Command{
@@ -192,6 +199,58 @@ func TestDeployFramesFromNothing(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, describe(t, j.root)); diff != "" {
 		t.Errorf("the tree was changed (-before +after):\n%s", diff)
+	}
+}
+
+// TestHoles makes files of data (d) and holes (.), the last of them at the end too.
+func TestHoles(t *testing.T) {
+	j := newJail(t)
+	byteOf := map[byte]byte{'d': 'd', '.': 0}
+	of := func(kinds string) []byte {
+		var content []byte
+		for _, kind := range []byte(kinds) {
+			content = append(content, bytes.Repeat([]byte{byteOf[kind]}, 5000)...)
+		}
+		return content
+	}
+	part := func(kind byte) v1.Part {
+		if kind == '.' {
+			return v1.Part{Kind: v1.Hole, Length: 5000}
+		}
+		return v1.Part{Length: 5000}
+	}
+	for _, kinds := range []string{".", "d.", ".d", "d.d..", "..", ".d."} {
+		for begun := range len(kinds) { // so many parts by a WRITE of their own
+			content := of(kinds)
+			file := v1.PlainFile{Path: "holes", Metadata: v1.Metadata{Mode: 0o600}, Size: uint64(len(content)), Digest: sha256.Sum256(content)}
+			write := v1.Write{Path: "holes"}
+			var data []byte
+			for i := range kinds {
+				if kinds[i] == 'd' {
+					data = append(data, of("d")...)
+				}
+				if i < begun {
+					write.Parts = append(write.Parts, part(kinds[i]))
+				} else {
+					file.Parts = append(file.Parts, part(kinds[i]))
+				}
+			}
+			frames := []v1.Frame{{Content: v1.Content{Size: uint64(len(data)), Stored: data}, Commands: []v1.Command{file}}}
+			if begun > 0 {
+				inFirst := 5000 * strings.Count(kinds[:begun], "d")
+				frames = []v1.Frame{
+					{Content: v1.Content{Size: uint64(inFirst), Stored: data[:inFirst]}, Commands: []v1.Command{write}},
+					{Content: v1.Content{Size: uint64(len(data) - inFirst), Stored: data[inFirst:]}, Commands: []v1.Command{file}},
+				}
+			}
+			_, err := deployFrames(t.Context(), j.root, frameStream(t, &v1.Digest{}, frames...))
+			must(t, err)
+			got, err := os.ReadFile(j.root + "/holes")
+			must(t, err)
+			if !bytes.Equal(got, content) {
+				t.Errorf("%q, %d parts by WRITE: %d bytes instead of %d, or others", kinds, begun, len(got), len(content))
+			}
+		}
 	}
 }
 
