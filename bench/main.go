@@ -28,6 +28,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,7 @@ type settings struct {
 	work     string // scratch directory and place of bench.json
 	runs     int
 	pairs    string
+	ways     *regexp.Regexp // nil for all
 	classic  string
 	publish  string
 }
@@ -63,9 +65,14 @@ func main() {
 	flag.StringVar(&s.work, "work", "build", "directory for the disk image and bench.json")
 	flag.IntVar(&s.runs, "runs", 7, "measured runs of each side")
 	flag.StringVar(&s.pairs, "pairs", "", "instead, make these updates in every way: security, features, next, big, many, or all; trial shows whether all ways go")
+	ways := flag.String("ways", "", "for these, only the ways that this regular expression matches; cannot be published")
 	flag.StringVar(&s.classic, "classic", "", "for these, directory with the classic programs, tbdiff-create and tbdiff-deploy")
 	flag.StringVar(&s.publish, "publish", "", "for these, directory whose benchmarks.* get the figures")
 	flag.Parse()
+	if err := s.choose(*ways); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
@@ -74,6 +81,18 @@ func main() {
 		stop()
 		os.Exit(1)
 	}
+}
+
+// choose sets the ways that are measured.
+func (s *settings) choose(ways string) (err error) {
+	if ways == "" {
+		return nil
+	}
+	if s.publish != "" {
+		return errors.New("-ways leaves ways out, and -publish wants them all")
+	}
+	s.ways, err = regexp.Compile(ways)
+	return err
 }
 
 func run(ctx context.Context, s settings) error {

@@ -92,6 +92,9 @@ func (p pair) measure(ctx context.Context, s settings, directory string) (all []
 	defer func() { err = errors.Join(err, b.volume.Close(), os.RemoveAll(directory)) }()
 	fmt.Fprintf(os.Stderr, "%s: %s\n", p.name, p.about)
 	for _, w := range ways {
+		if s.ways != nil && !s.ways.MatchString(w.name) {
+			continue
+		}
 		m := b.try(ctx, w)
 		if err := context.Cause(ctx); err != nil {
 			return nil, err

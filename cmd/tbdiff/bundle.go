@@ -27,9 +27,7 @@ func bundleCommand(s streams) *cobra.Command {
 		Short: "Make, sign and check what is delivered",
 		Long: `Make, sign and check bundles: what is delivered to machines. A bundle holds a signed
 manifest and streams of version 1, all of which make the same tree: from the trees
-that machines may have, and from nothing.
-
-The format is a draft still, and may change.`,
+that machines may have, and from nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return usage("say what to do; see tbdiff bundle --help") },
 	}
