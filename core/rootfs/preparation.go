@@ -66,12 +66,7 @@ func (p *preparation) run() error {
 			return p.inTurn(before, err)
 		}
 		now := &prepared{frame: frame, place: p.stream.Place(), compared: map[int]seen{}, carriedOut: make(chan struct{})}
-		if before != nil && before.changes(frame) {
-			if err := p.inTurn(before, nil); err != nil {
-				return err
-			}
-		}
-		if err := p.fill(now); err != nil {
+		if err := p.fill(now, before); err != nil {
 			return p.inTurn(before, now.place.Locate(err))
 		}
 		select {
@@ -97,9 +92,9 @@ func (p *preparation) inTurn(before *prepared, err error) error {
 }
 
 // fill makes the content of a frame.
-func (p *preparation) fill(now *prepared) error {
+func (p *preparation) fill(now, before *prepared) error {
 	p.sources.compared = now.compared
-	if err := p.gather(now.frame); err != nil {
+	if err := p.gather(now.frame, before); err != nil {
 		return err
 	}
 	room := &p.rooms[now.place.Number%len(p.rooms)]
@@ -113,17 +108,53 @@ func (p *preparation) fill(now *prepared) error {
 	return nil
 }
 
-// gather makes the source of a frame: the bytes of its ranges.
-func (p *preparation) gather(frame *v1.Frame) error {
-	p.source = slices.Grow(p.source[:0], int(frame.SourceSize()))
+// gather makes the source of a frame: the bytes of its ranges. What the frame before changes is read
+// last, once that was carried out.
+func (p *preparation) gather(frame *v1.Frame, before *prepared) error {
+	p.source = slices.Grow(p.source[:0], int(frame.SourceSize()))[:frame.SourceSize()]
+	late := before.changes(frame.Files)
+	if err := p.read(frame, func(r v1.Range) bool { return !late[r.File] }); err != nil {
+		return err
+	}
+	p.compareOthers(frame, late)
+	isLate := func(r v1.Range) bool { return late[r.File] }
+	if !slices.ContainsFunc(frame.Ranges, isLate) {
+		return nil
+	}
+	if err := p.inTurn(before, nil); err != nil {
+		return err
+	}
+	return p.read(frame, isLate)
+}
+
+// compareOthers compares what commands will read, as far as it is there already: what is not is for
+// their turn.
+func (p *preparation) compareOthers(frame *v1.Frame, late []bool) {
+	for number, file := range frame.Files {
+		if _, compared := p.sources.compared[number]; compared || late[number] {
+			continue
+		}
+		if old, err := p.sources.open(number, file); err == nil {
+			old.close()
+		}
+	}
+}
+
+// read reads the wanted ranges of a frame to their places in its source.
+func (p *preparation) read(frame *v1.Frame, wanted func(v1.Range) bool) error {
 	var old *oldFile
-	at := -1
 	defer func() {
 		if old != nil {
 			old.close()
 		}
 	}()
+	at, place := -1, p.source
 	for _, r := range frame.Ranges {
+		b := place[:r.Length]
+		place = place[r.Length:]
+		if !wanted(r) {
+			continue
+		}
 		if r.File != at {
 			if old != nil {
 				old.close()
@@ -135,42 +166,42 @@ func (p *preparation) gather(frame *v1.Frame) error {
 			}
 			at = r.File
 		}
-		if err := p.appendRange(old, frame.Files[r.File], r); err != nil {
+		if err := p.readRange(b, old, frame.Files[r.File], r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// appendRange reads a range of a file, as its view says.
-func (p *preparation) appendRange(old *oldFile, file v1.File, r v1.Range) error {
+// readRange reads a range of a file, as its view says.
+func (p *preparation) readRange(b []byte, old *oldFile, file v1.File, r v1.Range) error {
 	if file.View.Method == v1.AsItIs {
-		return old.forward(p.ctx, p.sources.buffer, int64(r.Offset), int64(r.Length), func(piece []byte) {
-			p.source = append(p.source, piece...)
-		})
+		return old.fill(p.ctx, b, int64(r.Offset))
 	}
-	have := len(p.source)
-	p.source = p.source[:have+int(r.Length)] // gather made room
-	return p.unpacking.readAt(p.ctx, old, file, p.source[have:], r.Offset)
+	return p.unpacking.readAt(p.ctx, old, file, b, r.Offset)
 }
 
-// changes reports whether carrying out the frame may change what the content of a later one is
-// made of. What its commands read they read in their turn.
-func (p *prepared) changes(later *v1.Frame) bool {
-	if len(later.Ranges) == 0 {
-		return false
+// changes says of each of these files whether carrying out the frame may change what is read there. What
+// commands read they read in their turn. No frame changes nothing.
+func (p *prepared) changes(files []v1.File) []bool {
+	all := make([]bool, len(files))
+	if p == nil {
+		return all
 	}
 	changed := map[string]bool{}
 	for _, c := range p.frame.Commands {
-		if c.Op() != v1.OpWrite { // which leaves the path as it is
+		switch c := c.(type) {
+		case v1.Write, v1.Directory, v1.Meta: // leave what is at the path, and below it, as it is
+		case v1.Move:
+			changed[c.Subject()], changed[c.From] = true, true
+		default:
 			changed[c.Subject()] = true
 		}
-		if move, ok := c.(v1.Move); ok {
-			changed[move.From] = true
-		}
 	}
-	read := func(r v1.Range) bool { return atOrBelow(later.Files[r.File].Path, changed) }
-	return slices.ContainsFunc(later.Ranges, read)
+	for i := range files {
+		all[i] = atOrBelow(files[i].Path, changed)
+	}
+	return all
 }
 
 // atOrBelow reports whether a path, or a directory that it is in, is one of these.

@@ -157,20 +157,43 @@ func (s *sources) sawAt(directory int, name string, number int, file v1.File) bo
 // forward calls see with length bytes from offset, in pieces that lie in buffer.
 func (o *oldFile) forward(ctx context.Context, buffer []byte, offset, length int64, see func([]byte)) error {
 	for end := offset + length; offset < end; {
-		if err := context.Cause(ctx); err != nil {
+		n, err := o.readSome(ctx, buffer[:min(int64(len(buffer)), end-offset)], offset)
+		if err != nil {
 			return err
-		}
-		n, err := unix.Pread(o.handle, buffer[:min(int64(len(buffer)), end-offset)], offset)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return fmt.Errorf("cannot read file: %w", err)
-		case n == 0:
-			return fmt.Errorf("%w: it became shorter", ErrOriginMismatch)
 		}
 		see(buffer[:n])
 		offset += int64(n)
 	}
 	return nil
+}
+
+// fill reads as many bytes from offset on as b has room for.
+func (o *oldFile) fill(ctx context.Context, b []byte, offset int64) error {
+	for len(b) > 0 {
+		n, err := o.readSome(ctx, b[:min(len(b), bufferSize)], offset)
+		if err != nil {
+			return err
+		}
+		b, offset = b[n:], offset+int64(n)
+	}
+	return nil
+}
+
+// readSome reads at least one byte. That there is none means that the file became shorter.
+func (o *oldFile) readSome(ctx context.Context, b []byte, offset int64) (int, error) {
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return 0, err
+		}
+		n, err := unix.Pread(o.handle, b, offset)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return 0, fmt.Errorf("cannot read file: %w", err)
+		case n == 0:
+			return 0, fmt.Errorf("%w: it became shorter", ErrOriginMismatch)
+		}
+		return n, nil
+	}
 }
