@@ -14,7 +14,7 @@ import (
 )
 
 // Memory is what a program that deploys needs in all, in bytes, whatever the files' sizes:
-// a frame's source, the contents of two, what is stored of them, and the rest of the program. A
+// a frame's source, the contents of three, what is stored of one, and the rest of the program. A
 // limit of so much (runtime/debug.SetMemoryLimit) keeps garbage from adding to that.
 const Memory = 44 << 20
 
@@ -38,7 +38,7 @@ func (t *Tree) DeployStream(ctx context.Context, stream io.Reader, options Optio
 //
 // Every file that the stream reads is compared with the digest that the stream has for
 // it before anything is made of it, and so is every file that it makes. An error names
-// the frame, the command and the path. The stream is read from another goroutine, one frame
+// the frame, the command and the path. The stream is read from another goroutine, two frames
 // ahead, and never after DeployFrames has returned: an error in carrying out a frame waits for what
 // is being read of the next.
 func (t *Tree) DeployFrames(ctx context.Context, stream *v1.Reader, options Options) (Stats, error) {

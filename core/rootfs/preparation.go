@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -8,15 +9,20 @@ import (
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
 
-// preparation reads the frames of a stream, and makes the content of each while the one before
-// it is carried out.
+// ahead is how many frames are prepared beside the one that is carried out: frames differ, and so does
+// the time that either takes.
+const ahead = 2
+
+// preparation reads the frames of a stream, and makes the content of each while those before
+// it are carried out.
 type preparation struct {
 	ctx       context.Context
 	stream    *v1.Reader
 	sources   *sources
 	unpacking unpacking // the file that was read last of those that are packed
 	source    []byte
-	rooms     [2][]byte // for content: that of a frame, and of the one that is carried out
+	rooms     [1 + ahead][]byte // for content: of the frame that is carried out, and of those ahead
+	pending   []*prepared       // the last ones, which may not be carried out yet
 	ready     chan *prepared
 	ended     chan struct{}
 	err       error // once it has ended
@@ -34,7 +40,7 @@ type prepared struct {
 
 // prepare begins with that. It goes on until the stream or the context ends, or something is wrong.
 func prepare(ctx context.Context, stream *v1.Reader, sources *sources) *preparation {
-	p := &preparation{ctx: ctx, stream: stream, sources: sources, ready: make(chan *prepared), ended: make(chan struct{})}
+	p := &preparation{ctx: ctx, stream: stream, sources: sources, ready: make(chan *prepared, ahead-1), ended: make(chan struct{})}
 	go func() {
 		defer close(p.ended)
 		p.err = p.run()
@@ -59,42 +65,49 @@ func (p *preparation) next() (*prepared, error) {
 func (p *preparation) wait() { <-p.ended }
 
 func (p *preparation) run() error {
-	var before *prepared // may still be in work
 	for {
 		frame, err := p.stream.Next()
 		if err != nil {
-			return p.inTurn(before, err)
+			return p.inTurn(err)
 		}
 		now := &prepared{frame: frame, place: p.stream.Place(), compared: map[int]seen{}, carriedOut: make(chan struct{})}
-		if err := p.fill(now, before); err != nil {
-			return p.inTurn(before, now.place.Locate(err))
+		if err := p.fill(now); err != nil {
+			return p.inTurn(now.place.Locate(err))
 		}
 		select {
 		case p.ready <- now:
 		case <-p.ctx.Done():
 			return context.Cause(p.ctx)
 		}
-		before = now
+		p.pending = append(p.pending, now)
+		if len(p.pending) > ahead {
+			p.pending = p.pending[1:]
+		}
 	}
 }
 
-// inTurn gives err once the frame before, if there is one, was carried out.
-func (p *preparation) inTurn(before *prepared, err error) error {
-	if before == nil {
-		return err
+// inTurn gives err once all frames before were carried out.
+func (p *preparation) inTurn(err error) error {
+	if n := len(p.pending); n > 0 {
+		err = cmp.Or(p.await(p.pending[n-1]), err)
 	}
+	return err
+}
+
+// await waits until a frame was carried out, and so all before it.
+func (p *preparation) await(frame *prepared) error {
 	select {
-	case <-before.carriedOut:
-		return err
+	case <-frame.carriedOut:
+		return nil
 	case <-p.ctx.Done():
 		return context.Cause(p.ctx)
 	}
 }
 
 // fill makes the content of a frame.
-func (p *preparation) fill(now, before *prepared) error {
+func (p *preparation) fill(now *prepared) error {
 	p.sources.compared = now.compared
-	if err := p.gather(now.frame, before); err != nil {
+	if err := p.gather(now.frame); err != nil {
 		return err
 	}
 	room := &p.rooms[now.place.Number%len(p.rooms)]
@@ -102,36 +115,53 @@ func (p *preparation) fill(now, before *prepared) error {
 	if now.content, err = now.frame.Content.Unpack(p.source, *room); err != nil {
 		return err
 	}
-	if now.frame.Content.Method != v1.Plain && cap(now.content) > cap(*room) {
-		*room = now.content // not what the stream's reader reads into
-	}
+	*room = now.content[:0]
 	return nil
 }
 
-// gather makes the source of a frame: the bytes of its ranges. What the frame before changes is read
-// last, once that was carried out.
-func (p *preparation) gather(frame *v1.Frame, before *prepared) error {
+// gather makes the source of a frame: the bytes of its ranges. What frames before it change is read
+// last, once they were carried out.
+func (p *preparation) gather(frame *v1.Frame) error {
 	p.source = slices.Grow(p.source[:0], int(frame.SourceSize()))[:frame.SourceSize()]
-	late := before.changes(frame.Files)
-	if err := p.read(frame, func(r v1.Range) bool { return !late[r.File] }); err != nil {
+	behind := p.changing(frame.Files)
+	if err := p.read(frame, func(r v1.Range) bool { return behind[r.File] == nil }); err != nil {
 		return err
 	}
-	p.compareOthers(frame, late)
-	isLate := func(r v1.Range) bool { return late[r.File] }
-	if !slices.ContainsFunc(frame.Ranges, isLate) {
+	p.compareOthers(frame, behind)
+	var last *prepared // of those that have to be carried out first
+	for _, r := range frame.Ranges {
+		if before := behind[r.File]; before != nil && (last == nil || before.place.Number > last.place.Number) {
+			last = before
+		}
+	}
+	if last == nil {
 		return nil
 	}
-	if err := p.inTurn(before, nil); err != nil {
+	if err := p.await(last); err != nil {
 		return err
 	}
-	return p.read(frame, isLate)
+	return p.read(frame, func(r v1.Range) bool { return behind[r.File] != nil })
+}
+
+// changing gives for each of these files the last frame that may change what is read there and may
+// not be carried out yet, nil for none.
+func (p *preparation) changing(files []v1.File) []*prepared {
+	all := make([]*prepared, len(files))
+	for _, before := range p.pending {
+		for i, changes := range before.changes(files) {
+			if changes {
+				all[i] = before
+			}
+		}
+	}
+	return all
 }
 
 // compareOthers compares what commands will read, as far as it is there already: what is not is for
 // their turn.
-func (p *preparation) compareOthers(frame *v1.Frame, late []bool) {
+func (p *preparation) compareOthers(frame *v1.Frame, behind []*prepared) {
 	for number, file := range frame.Files {
-		if _, compared := p.sources.compared[number]; compared || late[number] {
+		if _, compared := p.sources.compared[number]; compared || behind[number] != nil {
 			continue
 		}
 		if old, err := p.sources.open(number, file); err == nil {
@@ -182,12 +212,9 @@ func (p *preparation) readRange(b []byte, old *oldFile, file v1.File, r v1.Range
 }
 
 // changes says of each of these files whether carrying out the frame may change what is read there. What
-// commands read they read in their turn. No frame changes nothing.
+// commands read they read in their turn.
 func (p *prepared) changes(files []v1.File) []bool {
 	all := make([]bool, len(files))
-	if p == nil {
-		return all
-	}
 	changed := map[string]bool{}
 	for _, c := range p.frame.Commands {
 		switch c := c.(type) {

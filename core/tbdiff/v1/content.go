@@ -27,7 +27,7 @@ type Content struct {
 }
 
 // Unpack gives the content, Size bytes. source is what the frame's ranges give. room is
-// memory to use, as far as it goes; the result is good until that or Stored is overwritten.
+// memory to use, as far as it goes; the result is good until that is overwritten.
 func (c *Content) Unpack(source, room []byte) ([]byte, error) {
 	content, err := c.unpack(source, room)
 	if err == nil && uint64(len(content)) != c.Size {
@@ -42,7 +42,7 @@ func (c *Content) Unpack(source, room []byte) ([]byte, error) {
 func (c *Content) unpack(source, room []byte) ([]byte, error) {
 	switch c.Method {
 	case Plain:
-		return c.Stored, nil
+		return append(room[:0], c.Stored...), nil
 	case Zstd:
 		return unpackZstd(c.Stored, source, c.Size, room)
 	case Difference:

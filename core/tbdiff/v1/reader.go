@@ -21,8 +21,7 @@ type Reader struct {
 	number  int    // of the frame last begun, from 1
 	offset  int64  // of the next byte
 	fault   error  // sticky
-	// scratch is what is stored of the frame at hand, and of the one before it.
-	scratch [2][]byte
+	scratch []byte // what is stored of the frame at hand
 }
 
 // Place is a frame of a stream.
@@ -85,8 +84,7 @@ func (r *Reader) readHeader() {
 }
 
 // Next gives the next frame, and io.EOF after the last when nothing stands behind it.
-// A frame is good until the call after the next: while it is carried out another one may be
-// read. Errors are final: Next gives them again.
+// What is stored of a frame's content is good until the next call. Errors are final: Next gives them again.
 func (r *Reader) Next() (*Frame, error) {
 	if r.fault != nil {
 		return nil, r.fault
@@ -231,15 +229,13 @@ func (r *Reader) fail(err error) {
 	}
 }
 
-// read gives the next n bytes, good until it is called for a frame other than this one and
-// the next. Memory grows as they arrive.
+// read gives the next n bytes, good until it is called again. Memory grows as they arrive.
 func (r *Reader) read(n uint64) []byte {
 	if r.fault != nil {
 		return nil
 	}
 	const step = 1 << 20
-	scratch := &r.scratch[r.number%len(r.scratch)]
-	b := (*scratch)[:0]
+	b := r.scratch[:0]
 	for uint64(len(b)) < n {
 		have := len(b)
 		more := int(min(n-uint64(have), step))
@@ -254,7 +250,7 @@ func (r *Reader) read(n uint64) []byte {
 			return nil
 		}
 	}
-	*scratch = b
+	r.scratch = b
 	return b
 }
 
