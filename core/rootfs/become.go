@@ -12,10 +12,12 @@ import (
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
 
-// become gives an entry of this type all its metadata.
-func become(e *entry, fileType uint32, m *v1.Metadata) error {
-	if err := e.setOwner(m.UID, m.GID); err != nil {
-		return fmt.Errorf("cannot set owner %d:%d: %w", m.UID, m.GID, err)
+// become gives an entry all its metadata.
+func become(e *entry, m *v1.Metadata) error {
+	if uint32(e.stat.Uid) != m.UID || uint32(e.stat.Gid) != m.GID {
+		if err := e.setOwner(m.UID, m.GID); err != nil {
+			return fmt.Errorf("cannot set owner %d:%d: %w", m.UID, m.GID, err)
+		}
 	}
 	// After the owner, whose change takes capabilities away.
 	if err := setAttributes(e, m.Attributes); err != nil {
@@ -23,7 +25,7 @@ func become(e *entry, fileType uint32, m *v1.Metadata) error {
 	}
 	// After the owner, which takes set-user-ID away, and after the access control list,
 	// which holds the group's bits.
-	if fileType != unix.S_IFLNK {
+	if e.fileType() != unix.S_IFLNK {
 		if err := e.setMode(m.Mode); err != nil {
 			return fmt.Errorf("cannot set mode %#o: %w", m.Mode, err)
 		}
@@ -93,7 +95,9 @@ func changeMeta(e *entry, c *v1.Meta) error {
 	if c.Mask&v1.MaskMode != 0 {
 		mode = c.Mode
 	}
-	if e.fileType() != unix.S_IFLNK {
+	// The owner's change and that of the attributes may have changed the mode as well.
+	kept := mode == uint32(e.stat.Mode)&permissions && c.Mask&(v1.MaskUID|v1.MaskGID|v1.MaskAttributes) == 0
+	if e.fileType() != unix.S_IFLNK && !kept {
 		if err := e.setMode(mode); err != nil {
 			return fmt.Errorf("cannot set mode %#o: %w", mode, err)
 		}
@@ -131,7 +135,7 @@ func (d *frameDeployment) directory(name string, m *v1.Metadata) error {
 		return err
 	}
 	defer e.close()
-	if err := become(e, unix.S_IFDIR, m); err != nil {
+	if err := become(e, m); err != nil {
 		return explain(d.trail.here(), name, err)
 	}
 	return nil
@@ -165,7 +169,7 @@ func (d *frameDeployment) put(name string, make func(as string) error, m *v1.Met
 			return err
 		}
 		defer e.close()
-		return become(e, e.fileType(), m)
+		return become(e, m)
 	})
 }
 

@@ -45,13 +45,10 @@ func (d *deployment) writeData(handle int) error {
 // between the files instead (copy_file_range(2)). That takes a range that begins
 // with a block in both, so what is before the first common one is copied by hand.
 func (d *deployment) copyRange(to int, at int64, old *oldFile, start, length int64) error {
+	write := func(b []byte) error { return writeAll(to, b) }
 	if length >= cloneFrom {
-		block := max(int64(old.stat.Blksize), 1)
-		var head int64
-		if start%block == at%block {
-			head = (block - start%block) % block
-		}
-		if err := d.copyByHand(to, old, start, head); err != nil {
+		head := old.beforeBlock(start, at)
+		if err := d.copyByHand(old, start, head, write); err != nil {
 			return err
 		}
 		cloned, err := d.cloneRange(to, old, start+head, length-head)
@@ -60,7 +57,17 @@ func (d *deployment) copyRange(to int, at int64, old *oldFile, start, length int
 		}
 		start, length = start+head+cloned, length-head-cloned
 	}
-	return d.copyByHand(to, old, start, length)
+	return d.copyByHand(old, start, length, write)
+}
+
+// beforeBlock gives how much of the file from start on is before the first block that is one as
+// well where it is to be, at another offset: 0 where blocks do not meet.
+func (o *oldFile) beforeBlock(start, at int64) int64 {
+	block := max(int64(o.stat.Blksize), 1)
+	if start%block != at%block {
+		return 0
+	}
+	return (block - start%block) % block
 }
 
 // cloneRange has the kernel copy as much as it will, and says how much that was.
@@ -87,27 +94,14 @@ func (d *deployment) cloneRange(to int, old *oldFile, start, length int64) (int6
 	return cloned, nil
 }
 
-func (d *deployment) copyByHand(to int, old *oldFile, start, length int64) error {
-	for end := start + length; start < end; {
-		piece := d.buffer[:min(end-start, int64(len(d.buffer)))]
-		n, err := unix.Pread(old.handle, piece, start)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return fmt.Errorf("cannot read the old version of file: %w", err)
-		case n == 0:
-			return fmt.Errorf("%w: the old version of file became shorter", ErrOriginMismatch)
-		}
-		if err := writeAll(to, piece[:n]); err != nil {
+// copyByHand gives a range of the old file to write, piece by piece.
+func (d *deployment) copyByHand(old *oldFile, start, length int64, write func([]byte) error) error {
+	return old.forward(d.ctx, d.buffer, start, length, func(piece []byte) error {
+		if err := write(piece); err != nil {
 			return err
 		}
-		start += int64(n)
-		if err := d.kept(n); err != nil {
-			return err
-		}
-	}
-	return nil
+		return d.kept(len(piece))
+	})
 }
 
 // kept accounts for content that stays.

@@ -32,9 +32,17 @@ func openEntry(dir int, name string) (*entry, error) {
 	if err != nil {
 		return nil, explain(dir, name, err)
 	}
+	e, err := entryOf(handle)
+	if err != nil {
+		unix.Close(handle)
+	}
+	return e, err
+}
+
+// entryOf gives an entry for a handle, which closing it closes.
+func entryOf(handle int) (*entry, error) {
 	e := &entry{handle: handle}
 	if err := unix.Fstat(handle, &e.stat); err != nil {
-		unix.Close(handle)
 		return nil, err
 	}
 	return e, nil

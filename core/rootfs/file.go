@@ -65,21 +65,34 @@ func (d *deployment) changeFile(c tbdiff.FileDelta) error {
 type oldFile struct {
 	handle int
 	stat   unix.Stat_t
+	// content is all that is in the file, where that is at hand; nil otherwise.
+	content []byte
 }
 
 // openOldFile opens the plain file name. It is looked at before it is opened, since
-// opening a FIFO may block and opening a device may do anything.
+// opening a FIFO may block and opening a device may do anything, and what was opened
+// must be what was seen then.
 func openOldFile(dir int, name string) (*oldFile, error) {
-	e, err := openEntryOf(dir, name, unix.S_IFREG)
-	if err != nil {
+	var before entry
+	if err := unix.Fstatat(dir, name, &before.stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil, explain(dir, name, err)
+	}
+	if err := before.expect(unix.S_IFREG); err != nil {
 		return nil, err
 	}
-	defer e.close()
-	handle, err := openRetrying(e.path(), unix.O_RDONLY)
+	handle, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
+		return nil, explain(dir, name, err)
+	}
+	old := &oldFile{handle: handle}
+	if err = unix.Fstat(handle, &old.stat); err == nil && identityOf(&old.stat) != identityOf(&before.stat) {
+		err = fmt.Errorf("%w: it was replaced while it was opened", ErrOriginMismatch)
+	}
+	if err != nil {
+		old.close()
 		return nil, err
 	}
-	return &oldFile{handle: handle, stat: e.stat}, nil
+	return old, nil
 }
 
 func (o *oldFile) close() { unix.Close(o.handle) }

@@ -53,6 +53,7 @@ func (t *Tree) DeployFrames(ctx context.Context, stream *v1.Reader, options Opti
 	d := &frameDeployment{
 		deployment: deployment{ctx: ctx, trail: newTrail(t.top), buffer: make([]byte, bufferSize), report: options.Progress},
 		sources:    newSources(ctx, t.top, seen),
+		gathered:   make([]byte, 0, gatherTo),
 	}
 	d.offset = func() int64 { return d.at.place.Offset }
 	defer func() {
@@ -91,6 +92,8 @@ type frameDeployment struct {
 	sources *sources
 	at      *prepared // the frame at hand
 	begun   *making   // the file that WRITE commands began, nil for none
+	// gathered is what a file gathers in.
+	gathered []byte
 }
 
 func (d *frameDeployment) close() {
@@ -108,7 +111,7 @@ func (d *frameDeployment) next(frames *preparation) error {
 		return err
 	}
 	defer close(d.at.carriedOut)
-	d.sources.compared = d.at.compared
+	d.sources.begin(d.at.compared)
 	for _, c := range d.at.frame.Commands {
 		err := context.Cause(d.ctx)
 		if err == nil {
@@ -127,6 +130,7 @@ func (d *frameDeployment) next(frames *preparation) error {
 
 // command goes to the directory of the command's path, and carries it out there.
 func (d *frameDeployment) command(c v1.Command) error {
+	defer d.sources.release()
 	directory, name := split(c.Subject())
 	if err := d.trail.to(directory); err != nil {
 		return err
@@ -174,10 +178,7 @@ func (d *frameDeployment) expect(c v1.Command, name string) error {
 
 // verify makes sure that a file of the frame's list is what the stream says.
 func (d *frameDeployment) verify(number int) error {
-	old, err := d.sources.open(number, d.at.frame.Files[number])
-	if err == nil {
-		old.close()
-	}
+	_, err := d.sources.open(number, d.at.frame.Files[number])
 	return err
 }
 

@@ -13,11 +13,15 @@ import (
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
 
+// gatherTo is how much of a file is gathered before it is written: parts may be small.
+const gatherTo = 64 << 10
+
 // making is a plain file that is being made of parts.
 type making struct {
-	file *newFile
-	size int64
-	sum  hash.Hash // of all size bytes
+	file     *newFile
+	gathered []byte // the file's end as far as it is not written yet
+	size     int64
+	sum      hash.Hash // of all size bytes
 	// short is true while the file ends with a hole, which was only skipped.
 	short bool
 	// packer takes the parts at present, nil for none; output is what of its own is to
@@ -28,13 +32,32 @@ type making struct {
 
 // Write appends to the file.
 func (m *making) Write(b []byte) (int, error) {
-	if err := writeAll(m.file.handle, b); err != nil {
+	if len(m.gathered)+len(b) > cap(m.gathered) {
+		if err := m.flush(); err != nil {
+			return 0, err
+		}
+	}
+	if len(b) <= cap(m.gathered) {
+		m.gathered = append(m.gathered, b...)
+	} else if err := writeAll(m.file.handle, b); err != nil {
 		return 0, err
 	}
+	m.took(b)
+	return len(b), nil
+}
+
+// took accounts for what the file goes on with.
+func (m *making) took(b []byte) {
 	m.sum.Write(b)
 	m.size += int64(len(b))
 	m.short = m.short && len(b) == 0
-	return len(b), nil
+}
+
+// flush writes what was gathered: the file's position is its end then.
+func (m *making) flush() error {
+	err := writeAll(m.file.handle, m.gathered)
+	m.gathered = m.gathered[:0]
+	return err
 }
 
 // take gives content to the file, or to what packs it.
@@ -66,7 +89,7 @@ func (d *frameDeployment) begin(name string) (*making, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot create file: %w", err)
 	}
-	return &making{file: file, sum: sha256.New()}, nil
+	return &making{file: file, gathered: d.gathered[:0], sum: sha256.New()}, nil
 }
 
 // write begins a file, or goes on with the one that was begun. The stream's reader saw
@@ -95,12 +118,19 @@ func (d *frameDeployment) plainFile(name string, c *v1.PlainFile) error {
 	if got := v1.Digest(m.sum.Sum(nil)); got != c.Digest {
 		return fmt.Errorf("%w: what it makes has the digest %x instead of %x", tbdiff.ErrMalformed, got, c.Digest)
 	}
+	if err := m.flush(); err != nil {
+		return err
+	}
 	if m.short {
 		if err := unix.Ftruncate(m.file.handle, m.size); err != nil {
 			return fmt.Errorf("cannot set the size of file: %w", err)
 		}
 	}
-	if err := become(&entry{handle: m.file.handle}, unix.S_IFREG, &c.Metadata); err != nil {
+	e, err := entryOf(m.file.handle)
+	if err == nil {
+		err = become(e, &c.Metadata)
+	}
+	if err != nil {
 		return err
 	}
 	return m.file.replace(name)
@@ -145,6 +175,9 @@ func (d *frameDeployment) hole(m *making, p v1.Part) error {
 	if m.packer != nil {
 		take = m.take
 	} else {
+		if err := m.flush(); err != nil {
+			return err
+		}
 		if _, err := unix.Seek(m.file.handle, int64(p.Length), unix.SEEK_CUR); err != nil {
 			return fmt.Errorf("cannot make a hole of %d bytes: %w", p.Length, err)
 		}
@@ -171,22 +204,25 @@ func (d *frameDeployment) copy(m *making, p v1.Part) error {
 	if err != nil {
 		return err
 	}
-	defer old.close()
-	if m.packer != nil {
-		var failed error
-		err := old.forward(d.ctx, d.buffer, int64(p.Offset), int64(p.Length), func(piece []byte) {
-			if failed == nil {
-				failed = m.take(piece)
-			}
-		})
-		return cmp.Or(err, failed)
+	start, length := int64(p.Offset), int64(p.Length)
+	if m.packer == nil && length >= cloneFrom {
+		head := old.beforeBlock(start, m.size)
+		if err := d.copyByHand(old, start, head, m.take); err != nil {
+			return err
+		}
+		if err := m.flush(); err != nil {
+			return err
+		}
+		cloned, err := d.cloneRange(m.file.handle, old, start+head, length-head)
+		if err != nil {
+			return err
+		}
+		if err := old.forward(d.ctx, d.buffer, start+head, cloned, func(piece []byte) error { m.took(piece); return nil }); err != nil {
+			return err
+		}
+		start, length = start+head+cloned, length-head-cloned
 	}
-	if err := d.copyRange(m.file.handle, m.size, old, int64(p.Offset), int64(p.Length)); err != nil {
-		return err
-	}
-	m.size += int64(p.Length)
-	m.short = false
-	return old.forward(d.ctx, d.buffer, int64(p.Offset), int64(p.Length), func(piece []byte) { m.sum.Write(piece) })
+	return d.copyByHand(old, start, length, m.take)
 }
 
 // repack begins what is packed, or ends it.
@@ -205,11 +241,10 @@ func (d *frameDeployment) repack(m *making, p v1.Part) error {
 		m.packer = packed.NewLZ4(m.output)
 		return nil
 	}
-	program, err := d.sources.open(p.File, d.at.frame.Files[p.File])
-	if err != nil {
+	if err := d.verify(p.File); err != nil {
 		return err
 	}
-	program.close()
+	var err error
 	m.packer, err = packed.Start(d.ctx, (&entry{handle: d.sources.top}).path(), d.at.frame.Files[p.File].Path, p.Arguments, m.output)
 	return err
 }

@@ -20,6 +20,7 @@ type preparation struct {
 	stream    *v1.Reader
 	sources   *sources
 	unpacking unpacking // the file that was read last of those that are packed
+	unpacker  v1.Unpacker
 	source    []byte
 	rooms     [1 + ahead][]byte // for content: of the frame that is carried out, and of those ahead
 	pending   []*prepared       // the last ones, which may not be carried out yet
@@ -106,16 +107,16 @@ func (p *preparation) await(frame *prepared) error {
 
 // fill makes the content of a frame.
 func (p *preparation) fill(now *prepared) error {
-	p.sources.compared = now.compared
+	p.sources.begin(now.compared)
 	if err := p.gather(now.frame); err != nil {
 		return err
 	}
 	room := &p.rooms[now.place.Number%len(p.rooms)]
 	var err error
-	if now.content, err = now.frame.Content.Unpack(p.source, *room); err != nil {
+	if now.content, err = p.unpacker.Unpack(&now.frame.Content, p.source, *room); err != nil {
 		return err
 	}
-	*room = now.content[:0]
+	*room = v1.Room(*room, now.content)
 	return nil
 }
 
@@ -164,37 +165,22 @@ func (p *preparation) compareOthers(frame *v1.Frame, behind []*prepared) {
 		if _, compared := p.sources.compared[number]; compared || behind[number] != nil {
 			continue
 		}
-		if old, err := p.sources.open(number, file); err == nil {
-			old.close()
-		}
+		_, _ = p.sources.open(number, file)
 	}
 }
 
 // read reads the wanted ranges of a frame to their places in its source.
 func (p *preparation) read(frame *v1.Frame, wanted func(v1.Range) bool) error {
-	var old *oldFile
-	defer func() {
-		if old != nil {
-			old.close()
-		}
-	}()
-	at, place := -1, p.source
+	place := p.source
 	for _, r := range frame.Ranges {
 		b := place[:r.Length]
 		place = place[r.Length:]
 		if !wanted(r) {
 			continue
 		}
-		if r.File != at {
-			if old != nil {
-				old.close()
-				old = nil
-			}
-			var err error
-			if old, err = p.sources.open(r.File, frame.Files[r.File]); err != nil {
-				return err
-			}
-			at = r.File
+		old, err := p.sources.open(r.File, frame.Files[r.File])
+		if err != nil {
+			return err
 		}
 		if err := p.readRange(b, old, frame.Files[r.File], r); err != nil {
 			return err

@@ -61,11 +61,11 @@ type removal struct {
 }
 
 func (r *remover) removeTree(dir int, name string) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(dir, &st); err != nil {
+	id, err := identify(dir)
+	if err != nil {
 		return err
 	}
-	r.levels = []removal{{level: level{handle: dir, identity: identityOf(&st)}, pending: []string{name}, whole: true}}
+	r.levels = []removal{{level: level{handle: dir, identity: id}, pending: []string{name}, whole: true}}
 	for {
 		if err := context.Cause(r.ctx); err != nil {
 			return err
@@ -103,12 +103,16 @@ func (r *remover) down(here *removal) error {
 	if !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("cannot delete %q: %w", name, explain(here.handle, name, err))
 	}
-	handle, id, err := openDirectory(here.handle, name)
+	handle, err := openDirectory(here.handle, name)
 	if err != nil {
 		return fmt.Errorf("cannot open %q: %w", name, explain(here.handle, name, err))
 	}
+	id, err := identify(handle)
 	sameDevice := id.device == here.identity.device
 	r.levels = append(r.levels, removal{level: level{handle: handle, identity: id}, name: name})
+	if err != nil {
+		return err
+	}
 	if !sameDevice {
 		return fmt.Errorf("%w: %q is another filesystem", tbdiff.ErrUnsafe, name)
 	}

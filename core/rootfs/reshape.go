@@ -67,7 +67,7 @@ func (t *Tree) setAside(directory string) (string, error) {
 
 // raise moves everything in the directory to the top.
 func (t *Tree) raise(name string) error {
-	handle, _, err := openDirectory(t.top, name)
+	handle, err := openDirectory(t.top, name)
 	if err != nil {
 		return explain(t.top, name, err)
 	}
@@ -90,7 +90,7 @@ func (t *Tree) Clear(ctx context.Context, directory string) error {
 	if err == nil {
 		defer closeParent()
 		var handle int
-		if handle, _, err = openDirectory(parent, name); err == nil {
+		if handle, err = openDirectory(parent, name); err == nil {
 			defer unix.Close(handle)
 			err = t.clear(ctx, handle, "")
 		} else {
@@ -196,7 +196,7 @@ func (t *Tree) openParentOf(path string) (parent int, name string, closeParent f
 	components := strings.Split(path, "/")
 	parent, closeParent = t.top, func() {}
 	for _, component := range components[:len(components)-1] {
-		handle, _, err := openDirectory(parent, component)
+		handle, err := openDirectory(parent, component)
 		if err != nil {
 			err = explain(parent, component, err)
 			closeParent()

@@ -23,6 +23,10 @@ type sources struct {
 	// and seen are large ones: several frames may need them.
 	compared map[int]seen
 	seen     *memory
+	// last is the file that was opened last, of those of the frame's list, and number its number
+	// there; nil for none.
+	last   *oldFile
+	number int
 }
 
 // seen is a file as it was when its digest was taken.
@@ -67,19 +71,43 @@ func newSources(ctx context.Context, top int, seen *memory) *sources {
 	return &sources{ctx: ctx, top: top, trail: newTrail(top), buffer: make([]byte, bufferSize), seen: seen}
 }
 
-func (s *sources) close() { s.trail.close() }
+func (s *sources) close() {
+	s.release()
+	s.trail.close()
+}
+
+// begin turns to another frame.
+func (s *sources) begin(compared map[int]seen) {
+	s.release()
+	s.compared = compared
+}
+
+// release closes what was opened last: its path may lead to something else from now on.
+func (s *sources) release() {
+	if s.last != nil {
+		s.last.close()
+		s.last = nil
+	}
+}
 
 // open opens a file of the frame's list, which has this number there, and makes sure that
-// it is what the stream says.
+// it is what the stream says. It stays open, and its content at hand, until another one is opened
+// or release is called.
 func (s *sources) open(number int, file v1.File) (*oldFile, error) {
-	old, err := s.openPath(file.Path)
-	if err == nil {
-		if err = s.compare(old, number, file); err == nil {
-			return old, nil
-		}
-		old.close()
+	if s.last != nil && s.number == number {
+		return s.last, nil
 	}
-	return nil, fmt.Errorf("cannot read %q: %w", file.Path, err)
+	s.release()
+	old, err := s.openPath(file.Path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %q: %w", file.Path, err)
+	}
+	if err := s.compare(old, number, file); err != nil {
+		old.close()
+		return nil, fmt.Errorf("cannot read %q: %w", file.Path, err)
+	}
+	s.last, s.number = old, number
+	return old, nil
 }
 
 // entry opens what is at a path, whatever it is.
@@ -127,7 +155,12 @@ func (s *sources) compare(old *oldFile, number int, file v1.File) error {
 		return nil
 	}
 	sum := sha256.New()
-	if err := old.forward(s.ctx, s.buffer, 0, old.stat.Size, func(piece []byte) { sum.Write(piece) }); err != nil {
+	var last []byte
+	if err := old.forward(s.ctx, s.buffer, 0, old.stat.Size, func(piece []byte) error {
+		sum.Write(piece)
+		last = piece
+		return nil
+	}); err != nil {
 		return err
 	}
 	if got := v1.Digest(sum.Sum(nil)); got != file.Digest {
@@ -135,6 +168,9 @@ func (s *sources) compare(old *oldFile, number int, file v1.File) error {
 	}
 	s.compared[number] = now
 	s.seen.keep(now)
+	if int64(len(last)) == old.stat.Size {
+		old.content = last
+	}
 	return nil
 }
 
@@ -155,13 +191,15 @@ func (s *sources) sawAt(directory int, name string, number int, file v1.File) bo
 }
 
 // forward calls see with length bytes from offset, in pieces that lie in buffer.
-func (o *oldFile) forward(ctx context.Context, buffer []byte, offset, length int64, see func([]byte)) error {
+func (o *oldFile) forward(ctx context.Context, buffer []byte, offset, length int64, see func([]byte) error) error {
 	for end := offset + length; offset < end; {
 		n, err := o.readSome(ctx, buffer[:min(int64(len(buffer)), end-offset)], offset)
 		if err != nil {
 			return err
 		}
-		see(buffer[:n])
+		if err := see(buffer[:n]); err != nil {
+			return err
+		}
 		offset += int64(n)
 	}
 	return nil
@@ -181,6 +219,9 @@ func (o *oldFile) fill(ctx context.Context, b []byte, offset int64) error {
 
 // readSome reads at least one byte. That there is none means that the file became shorter.
 func (o *oldFile) readSome(ctx context.Context, b []byte, offset int64) (int, error) {
+	if offset < int64(len(o.content)) {
+		return copy(b, o.content[offset:]), context.Cause(ctx)
+	}
 	for {
 		if err := context.Cause(ctx); err != nil {
 			return 0, err

@@ -21,9 +21,9 @@ type trail struct {
 
 // level is one directory of a trail.
 type level struct {
-	name     string // in the directory above; "" for the top
-	handle   int    // -1 while it is closed
-	identity identity
+	name     string   // in the directory above; "" for the top
+	handle   int      // -1 while it is closed
+	identity identity // once it was closed: see openParent
 	// inherits is true when what is made here inherits an access control list.
 	// It is found out when it is first asked for.
 	inherits, inheritsKnown bool
@@ -45,13 +45,13 @@ func (t *trail) last() *level { return &t.levels[len(t.levels)-1] }
 
 // enter goes one directory down.
 func (t *trail) enter(name string) error {
-	handle, id, err := openDirectory(t.here(), name)
+	handle, err := openDirectory(t.here(), name)
 	if err != nil {
 		return fmt.Errorf("cannot enter directory: %w", explain(t.here(), name, err))
 	}
-	t.levels = append(t.levels, level{name: name, handle: handle, identity: id})
+	t.levels = append(t.levels, level{name: name, handle: handle})
 	if far := len(t.levels) - 1 - openLevels; far > 0 {
-		t.levels[far].release()
+		return t.levels[far].suspend()
 	}
 	return nil
 }
@@ -113,6 +113,15 @@ func (t *trail) close() {
 	t.levels = t.levels[:1]
 }
 
+// suspend releases the handle of a directory that openParent is to find again.
+func (l *level) suspend() (err error) {
+	if l.handle >= 0 {
+		l.identity, err = identify(l.handle)
+		l.release()
+	}
+	return err
+}
+
 func (l *level) release() {
 	if l.handle >= 0 {
 		unix.Close(l.handle)
@@ -139,17 +148,14 @@ func (l *level) inheritsACL() (bool, error) {
 }
 
 // openDirectory opens the directory name in dir, following nothing.
-func openDirectory(dir int, name string) (int, identity, error) {
-	handle, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	if err != nil {
-		return -1, identity{}, err
-	}
+func openDirectory(dir int, name string) (int, error) {
+	return openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+}
+
+func identify(handle int) (identity, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(handle, &st); err != nil {
-		unix.Close(handle)
-		return -1, identity{}, err
-	}
-	return handle, identityOf(&st), nil
+	err := unix.Fstat(handle, &st)
+	return identityOf(&st), err
 }
 
 // openParent opens the directory above dir, which must be the one that it was
@@ -159,14 +165,13 @@ func openParent(dir int, want identity) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(handle, &st); err != nil {
+	got, err := identify(handle)
+	if err == nil && got != want {
+		err = fmt.Errorf("%w: it was moved while the stream was in it", ErrOriginMismatch)
+	}
+	if err != nil {
 		unix.Close(handle)
 		return -1, err
-	}
-	if identityOf(&st) != want {
-		unix.Close(handle)
-		return -1, fmt.Errorf("%w: it was moved while the stream was in it", ErrOriginMismatch)
 	}
 	return handle, nil
 }

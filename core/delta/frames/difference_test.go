@@ -52,7 +52,7 @@ func TestDifference(t *testing.T) {
 				t.Errorf("it takes %d bytes, more than %d", len(packed), c.most)
 			}
 			content := v1.Content{Size: uint64(len(c.content)), Method: v1.Difference, Stored: packed}
-			got, err := content.Unpack(c.source, nil)
+			got, err := new(v1.Unpacker).Unpack(&content, c.source, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +71,7 @@ func FuzzDifference(f *testing.F) {
 			t.Fatal(err)
 		}
 		c := v1.Content{Size: uint64(len(content)), Method: v1.Difference, Stored: packed}
-		got, err := c.Unpack(source, nil)
+		got, err := new(v1.Unpacker).Unpack(&c, source, nil)
 		if err != nil || !bytes.Equal(got, content) {
 			t.Errorf("it unpacks to %q, %v", got, err)
 		}

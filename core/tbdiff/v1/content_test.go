@@ -61,7 +61,7 @@ func TestUnpack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			content := v1.Content{Size: uint64(len(c.expected)), Method: c.method, Stored: c.stored}
-			got, err := content.Unpack(c.source, make([]byte, 100))
+			got, err := new(v1.Unpacker).Unpack(&content, c.source, make([]byte, 100))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +103,7 @@ func TestUnpackRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			content := v1.Content{Size: c.size, Method: c.method, Stored: c.stored}
-			if _, err := content.Unpack([]byte("four"), nil); !errors.Is(err, tbdiff.ErrMalformed) {
+			if _, err := new(v1.Unpacker).Unpack(&content, []byte("four"), nil); !errors.Is(err, tbdiff.ErrMalformed) {
 				t.Errorf("the error is %v", err)
 			}
 		})
@@ -116,7 +116,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(uint64(6), byte(2), packed(f, v1.AppendDifference(nil, []v1.Triple{{Add: 4, Insert: 2}}, []byte("abcd"), []byte("xy")), nil))
 	f.Fuzz(func(t *testing.T, size uint64, method byte, stored []byte) {
 		content := v1.Content{Size: size % 4096, Method: v1.Method(method % 4), Stored: stored}
-		if got, err := content.Unpack(source, make([]byte, 2000)); err == nil && uint64(len(got)) != content.Size {
+		if got, err := new(v1.Unpacker).Unpack(&content, source, make([]byte, 2000)); err == nil && uint64(len(got)) != content.Size {
 			t.Errorf("%d bytes instead of %d", len(got), content.Size)
 		}
 	})

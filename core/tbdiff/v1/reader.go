@@ -22,6 +22,8 @@ type Reader struct {
 	offset  int64  // of the next byte
 	fault   error  // sticky
 	scratch []byte // what is stored of the frame at hand
+
+	unpacker Unpacker // of commands
 }
 
 // Place is a frame of a stream.
@@ -134,7 +136,7 @@ func (r *Reader) readFrame(size uint64) (*Frame, error) {
 	if method > Zstd {
 		return nil, malformed("commands by the method %d", method)
 	}
-	plain, err := section.Unpack(nil, nil)
+	plain, err := r.unpacker.Unpack(&section, nil, nil)
 	if err != nil {
 		return nil, err
 	}
