@@ -167,7 +167,7 @@ func (b *bench) fill(ctx context.Context, s settings, newTree, level string) err
 func (b *bench) try(ctx context.Context, w way) made {
 	m := made{Way: w.name, Ours: w.ours, Yardstick: w.yardstick}
 	err := b.measure(ctx, w, &m)
-	if err := errors.Join(err, b.clear(ctx, filepath.Join(b.tree, "new"), b.tree, b.work)); err != nil {
+	if err := errors.Join(err, b.clear(ctx, append(b.made(), b.work)...)); err != nil {
 		m.Refused = reason(err)
 	}
 	return m
@@ -184,11 +184,16 @@ func (b *bench) measure(ctx context.Context, w way, m *made) error {
 		if w.apply == "" {
 			continue
 		}
-		if err := errors.Join(b.apply(ctx, w, m), b.clear(ctx, filepath.Join(b.tree, "new"), b.tree)); err != nil {
+		if err := errors.Join(b.apply(ctx, w, m), b.clear(ctx, b.made()...)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// made lists the subvolumes that carrying out an update may leave.
+func (b *bench) made() []string {
+	return []string{filepath.Join(b.tree, "old"), filepath.Join(b.tree, "new"), b.tree}
 }
 
 // create makes the update, in an empty directory.

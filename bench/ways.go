@@ -98,9 +98,10 @@ var ways = []way{
 	{
 		name:   "btrfs send -p | zstd",
 		create: `btrfs -q send -p "$OLD" "$NEW" | zstd -q $LEVEL -T0 -f -o "$UPDATE"`,
-		ready:  `mkdir "$TREE"`,
-		apply:  `zstd -q -d -c "$UPDATE" | btrfs -q receive "$TREE"`,
-		below:  "new",
+		// What is cloned is looked for in what was received itself.
+		ready: `mkdir "$TREE"; btrfs -q send "$OLD" | btrfs -q receive "$TREE"`,
+		apply: `zstd -q -d -c "$UPDATE" | btrfs -q receive "$TREE"`,
+		below: "new",
 	},
 	{
 		name: "casync, new chunks",

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/core/rootfs"
 	"github.com/trebuchet-update/tbupdate/core/tbdiff"
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
+	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
 // frameStream gives the bytes of a stream of version 1 of these frames.
@@ -105,6 +108,13 @@ func TestDeployFramesRefuses(t *testing.T) {
 				v1.PlainFile{Path: "file", Metadata: private, Before: v1.Expect(0), Size: 1, Digest: sha256.Sum256([]byte("x")), Parts: []v1.Part{{Length: 1}}},
 			},
 		}, rootfs.ErrOriginMismatch, []string{`FILE for "file"`, "it has 1 bytes instead of 10"}},
+		{"copies what it replaced itself", v1.Frame{
+			Files: []v1.File{listed("file")}, Content: v1.Content{Size: 1, Stored: []byte("x")},
+			Commands: []v1.Command{
+				v1.PlainFile{Path: "file", Metadata: private, Size: 11, Digest: sha256.Sum256([]byte("0123456789x")), Parts: []v1.Part{{Kind: v1.Copy, Length: 10}, {Length: 1}}},
+				v1.PlainFile{Path: "new", Metadata: private, Size: 10, Digest: listed("file").Digest, Parts: []v1.Part{{Kind: v1.Copy, Length: 10}}},
+			},
+		}, rootfs.ErrOriginMismatch, []string{`FILE for "new"`, `cannot read "file"`, "it has 11 bytes instead of 10"}},
 		{"moves other content", v1.Frame{Files: []v1.File{other}, Commands: []v1.Command{v1.Move{Path: "new", From: "file", Moved: v1.Expect(0)}}},
 			rootfs.ErrOriginMismatch, []string{`MOVE for "new"`, "its content has the digest"}},
 		{"makes other content", v1.Frame{Content: v1.Content{Size: 1, Stored: []byte("y")}, Commands: []v1.Command{
@@ -249,6 +259,75 @@ func TestHoles(t *testing.T) {
 			must(t, err)
 			if !bytes.Equal(got, content) {
 				t.Errorf("%q, %d parts by WRITE: %d bytes instead of %d, or others", kinds, begun, len(got), len(content))
+			}
+		}
+	}
+}
+
+// TestParts makes files of parts of all kinds, as chance has it: small ones and large, at the limits
+// of blocks and elsewhere, of two files in turn.
+func TestParts(t *testing.T) {
+	for _, filesystem := range []loopback.Filesystem{loopback.Btrfs, loopback.Ext4} {
+		root := loopback.New(t, loopback.Options{Filesystem: filesystem, Size: 256 << 20}).Mount(t)
+		chance := rand.New(rand.NewPCG(1, 2))
+		old := [2][]byte{make([]byte, 300_000), make([]byte, 1_500_000)} // the other one is more than is read at once
+		var files []v1.File
+		for i := range old {
+			for k := range old[i] {
+				old[i][k] = byte(chance.Uint32())
+			}
+			files = append(files, v1.File{Path: fmt.Sprintf("old%d", i), Size: uint64(len(old[i])), Digest: sha256.Sum256(old[i])})
+			must(t, os.WriteFile(root+"/"+files[i].Path, old[i], 0o600))
+		}
+		length := func() int { return []int{1, 100, 4096, 33_000, 65_536, 140_000}[chance.IntN(6)] }
+		for range 200 {
+			frame := v1.Frame{Files: files}
+			file := v1.PlainFile{Path: "new", Metadata: v1.Metadata{Mode: 0o600}}
+			var content, data []byte
+			for range 1 + chance.IntN(8) {
+				p := v1.Part{Length: uint64(length())}
+				piece := make([]byte, p.Length)
+				switch chance.IntN(4) {
+				case 0:
+					piece = bytes.Repeat([]byte{byte(1 + chance.IntN(255))}, len(piece))
+					data = append(data, piece...)
+				case 1:
+					p.Kind = v1.Hole
+				default:
+					p.Kind, p.File = v1.Copy, chance.IntN(2)
+					p.Offset = uint64(chance.IntN(len(old[p.File]) - len(piece)))
+					if chance.IntN(2) == 0 {
+						p.Offset &^= 4095
+					}
+					copy(piece, old[p.File][p.Offset:])
+				}
+				file.Parts = append(file.Parts, p)
+				content = append(content, piece...)
+			}
+			file.Size, file.Digest = uint64(len(content)), sha256.Sum256(content)
+			frame.Content, frame.Commands = v1.Content{Size: uint64(len(data)), Stored: data}, []v1.Command{file}
+			_, err := deployFrames(t.Context(), root, frameStream(t, &v1.Digest{}, frame))
+			must(t, err)
+			if got := read(t, root+"/new"); got != string(content) {
+				t.Fatalf("%s: what %+v make is not what it should be", filesystem, file.Parts)
+			}
+		}
+	}
+}
+
+// TestOwners makes things that belong to others, and those that belong to who makes them.
+func TestOwners(t *testing.T) {
+	j := newJail(t)
+	for _, owner := range [][2]uint32{{0, 0}, {7, 0}, {0, 8}, {7, 8}, {0, 0}} {
+		m := v1.Metadata{Mode: 0o700, UID: owner[0], GID: owner[1]}
+		_, err := deployFrames(t.Context(), j.root, frameStream(t, &v1.Digest{}, v1.Frame{Commands: []v1.Command{
+			v1.PlainFile{Path: "a", Metadata: m, Digest: sha256.Sum256(nil)}, v1.Directory{Path: "b", Metadata: m},
+			v1.FIFO{Path: "c", Metadata: m}, v1.Symlink{Path: "d", Metadata: v1.Metadata{Mode: 0o777, UID: m.UID, GID: m.GID}, Target: "a"},
+		}}))
+		must(t, err)
+		for _, name := range []string{"a", "b", "c", "d"} {
+			if st := lstat(t, j.root+"/"+name); st.Uid != owner[0] || st.Gid != owner[1] {
+				t.Errorf("%s belongs to %d:%d, want %d", name, st.Uid, st.Gid, owner)
 			}
 		}
 	}

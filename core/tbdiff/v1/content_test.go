@@ -34,17 +34,17 @@ func TestUnpack(t *testing.T) {
 	copy(similar[1000:], "something else")
 	moved := append(bytes.Clone(source[100_000:]), source[:100_000]...)
 	for i := range moved {
-		if i%1000 == 0 {
+		if i%1000 == 999 {
 			moved[i]++
 		}
 	}
 	ones := make([]byte, len(moved))
 	for i := range ones {
-		if i%1000 == 0 {
+		if i%1000 == 999 {
 			ones[i] = 1
 		}
 	}
-	difference := v1.AppendDifference(nil, []v1.Triple{{Seek: 100_000}, {Add: 200_000, Seek: -300_000}, {Add: 100_000, Insert: 3}}, ones, []byte("end"))
+	difference := v1.AppendDifference(nil, []v1.Triple{{Seek: 100_000}, {Add: 199_995}, {Add: 5, Seek: -300_000}, {Add: 100_000, Insert: 3}}, ones, []byte("end"))
 	for name, c := range map[string]struct {
 		method   v1.Method
 		stored   []byte
