@@ -14,7 +14,7 @@ import (
 )
 
 // Memory is what a program that deploys needs in all, in bytes, whatever the files' sizes:
-// a frame's source, the contents of three, what is stored of one, and the rest of the program. A
+// a frame's source, the contents of three, what is stored of one and what is unpacked of that, and the rest of the program. A
 // limit of so much (runtime/debug.SetMemoryLimit) keeps garbage from adding to that.
 const Memory = 44 << 20
 
@@ -110,7 +110,6 @@ func (d *frameDeployment) next(frames *preparation) error {
 	if d.at, err = frames.next(); err != nil {
 		return err
 	}
-	defer close(d.at.carriedOut)
 	d.sources.begin(d.at.compared)
 	for _, c := range d.at.frame.Commands {
 		err := context.Cause(d.ctx)
@@ -122,6 +121,7 @@ func (d *frameDeployment) next(frames *preparation) error {
 		if err != nil {
 			return d.at.place.Locate(err)
 		}
+		d.at.carried.add()
 		d.stats.Commands++
 		d.progress()
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 
 	v1 "github.com/trebuchet-update/tbupdate/core/tbdiff/v1"
 )
@@ -20,7 +21,7 @@ type preparation struct {
 	stream    *v1.Reader
 	sources   *sources
 	unpacking unpacking // the file that was read last of those that are packed
-	unpacker  v1.Unpacker
+	unpacker  v1.Unpacker // of contents
 	source    []byte
 	rooms     [1 + ahead][]byte // for content: of the frame that is carried out, and of those ahead
 	pending   []*prepared       // the last ones, which may not be carried out yet
@@ -35,8 +36,43 @@ type prepared struct {
 	place    v1.Place
 	content  []byte       // that no command took yet
 	compared map[int]seen // see sources
-	// carriedOut is closed when all its commands are.
-	carriedOut chan struct{}
+	carried  carried
+}
+
+// carried counts the commands of a frame that were carried out. One goroutine may wait for some of them.
+type carried struct {
+	mu    sync.Mutex
+	out   int
+	want  int
+	there chan struct{} // closed once want are carried out; nil while nobody waits
+}
+
+// add counts one.
+func (c *carried) add() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out++; c.there != nil && c.out >= c.want {
+		close(c.there)
+		c.there = nil
+	}
+}
+
+// wait waits until so many were carried out, or the context ends.
+func (c *carried) wait(ctx context.Context, want int) error {
+	c.mu.Lock()
+	if c.out >= want {
+		c.mu.Unlock()
+		return nil
+	}
+	there := make(chan struct{})
+	c.want, c.there = want, there
+	c.mu.Unlock()
+	select {
+	case <-there:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // prepare begins with that. It goes on until the stream or the context ends, or something is wrong.
@@ -71,7 +107,7 @@ func (p *preparation) run() error {
 		if err != nil {
 			return p.inTurn(err)
 		}
-		now := &prepared{frame: frame, place: p.stream.Place(), compared: map[int]seen{}, carriedOut: make(chan struct{})}
+		now := &prepared{frame: frame, place: p.stream.Place(), compared: map[int]seen{}}
 		if err := p.fill(now); err != nil {
 			return p.inTurn(now.place.Locate(err))
 		}
@@ -90,19 +126,10 @@ func (p *preparation) run() error {
 // inTurn gives err once all frames before were carried out.
 func (p *preparation) inTurn(err error) error {
 	if n := len(p.pending); n > 0 {
-		err = cmp.Or(p.await(p.pending[n-1]), err)
+		last := p.pending[n-1]
+		err = cmp.Or(last.carried.wait(p.ctx, len(last.frame.Commands)), err)
 	}
 	return err
-}
-
-// await waits until a frame was carried out, and so all before it.
-func (p *preparation) await(frame *prepared) error {
-	select {
-	case <-frame.carriedOut:
-		return nil
-	case <-p.ctx.Done():
-		return context.Cause(p.ctx)
-	}
 }
 
 // fill makes the content of a frame.
@@ -125,33 +152,46 @@ func (p *preparation) fill(now *prepared) error {
 func (p *preparation) gather(frame *v1.Frame) error {
 	p.source = slices.Grow(p.source[:0], int(frame.SourceSize()))[:frame.SourceSize()]
 	behind := p.changing(frame.Files)
-	if err := p.read(frame, func(r v1.Range) bool { return behind[r.File] == nil }); err != nil {
+	if err := p.read(frame, func(r v1.Range) bool { return behind[r.File] == change{} }); err != nil {
 		return err
 	}
 	p.compareOthers(frame, behind)
-	var last *prepared // of those that have to be carried out first
+	var last change // of those that have to be carried out first
 	for _, r := range frame.Ranges {
-		if before := behind[r.File]; before != nil && (last == nil || before.place.Number > last.place.Number) {
+		if before := behind[r.File]; before.after(last) {
 			last = before
 		}
 	}
-	if last == nil {
+	if last == (change{}) {
 		return nil
 	}
-	if err := p.await(last); err != nil {
+	if err := last.frame.carried.wait(p.ctx, last.commands); err != nil {
 		return err
 	}
-	return p.read(frame, func(r v1.Range) bool { return behind[r.File] != nil })
+	return p.read(frame, func(r v1.Range) bool { return behind[r.File] != change{} })
 }
 
-// changing gives for each of these files the last frame that may change what is read there and may
-// not be carried out yet, nil for none.
-func (p *preparation) changing(files []v1.File) []*prepared {
-	all := make([]*prepared, len(files))
+// change is when something is changed: by the last of so many commands of a frame. The zero change is none.
+type change struct {
+	frame    *prepared
+	commands int
+}
+
+func (c change) after(other change) bool {
+	if c.frame == other.frame {
+		return c.commands > other.commands
+	}
+	return other.frame == nil || c.frame != nil && c.frame.place.Number > other.frame.place.Number
+}
+
+// changing gives for each of these files the last change of what is read there that may not be carried
+// out yet.
+func (p *preparation) changing(files []v1.File) []change {
+	all := make([]change, len(files))
 	for _, before := range p.pending {
-		for i, changes := range before.changes(files) {
-			if changes {
-				all[i] = before
+		for i, commands := range before.changes(files) {
+			if commands > 0 {
+				all[i] = change{before, commands}
 			}
 		}
 	}
@@ -160,9 +200,9 @@ func (p *preparation) changing(files []v1.File) []*prepared {
 
 // compareOthers compares what commands will read, as far as it is there already: what is not is for
 // their turn.
-func (p *preparation) compareOthers(frame *v1.Frame, behind []*prepared) {
+func (p *preparation) compareOthers(frame *v1.Frame, behind []change) {
 	for number, file := range frame.Files {
-		if _, compared := p.sources.compared[number]; compared || behind[number] != nil {
+		if _, compared := p.sources.compared[number]; compared || behind[number] != (change{}) {
 			continue
 		}
 		_, _ = p.sources.open(number, file)
@@ -197,34 +237,32 @@ func (p *preparation) readRange(b []byte, old *oldFile, file v1.File, r v1.Range
 	return p.unpacking.readAt(p.ctx, old, file, b, r.Offset)
 }
 
-// changes says of each of these files whether carrying out the frame may change what is read there. What
-// commands read they read in their turn.
-func (p *prepared) changes(files []v1.File) []bool {
-	all := make([]bool, len(files))
-	changed := map[string]bool{}
-	for _, c := range p.frame.Commands {
+// changes gives for each of these files after how many commands the frame does not change any more
+// what is read there; 0 where it never does. What commands read they read in their turn.
+func (p *prepared) changes(files []v1.File) []int {
+	all := make([]int, len(files))
+	changed := map[string]int{}
+	for i, c := range p.frame.Commands {
 		switch c := c.(type) {
 		case v1.Write, v1.Directory, v1.Meta: // leave what is at the path, and below it, as it is
 		case v1.Move:
-			changed[c.Subject()], changed[c.From] = true, true
+			changed[c.Subject()], changed[c.From] = i+1, i+1
 		default:
-			changed[c.Subject()] = true
+			changed[c.Subject()] = i + 1
 		}
 	}
 	for i := range files {
-		all[i] = atOrBelow(files[i].Path, changed)
+		all[i] = lastAt(files[i].Path, changed)
 	}
 	return all
 }
 
-// atOrBelow reports whether a path, or a directory that it is in, is one of these.
-func atOrBelow(path string, paths map[string]bool) bool {
-	for !paths[path] {
-		above := strings.LastIndexByte(path, '/')
-		if above < 0 {
-			return false
-		}
+// lastAt gives the largest of the numbers that a path has, or a directory that it is in.
+func lastAt(path string, numbers map[string]int) int {
+	last := numbers[path]
+	for above := strings.LastIndexByte(path, '/'); above >= 0; above = strings.LastIndexByte(path, '/') {
 		path = path[:above]
+		last = max(last, numbers[path])
 	}
-	return true
+	return last
 }

@@ -119,6 +119,50 @@ func TestFramesReadWhatEarlierOnesMade(t *testing.T) {
 	}
 }
 
+// TestFramesWaitForTheLastChange has a frame that reads two files of the one before it, which makes one of
+// them at once and the other one late; and a frame that reads what is deleted late.
+func TestFramesWaitForTheLastChange(t *testing.T) {
+	private := v1.Metadata{Mode: 0o700}
+	var slow []v1.Command
+	for i := range 300 {
+		slow = append(slow, v1.FIFO{Path: v1.Path(fmt.Sprintf("pipe%d", i)), Metadata: v1.Metadata{Mode: 0o600}})
+	}
+	of := func(path, content string) v1.File {
+		return v1.File{Path: path, Size: uint64(len(content)), Digest: sha256.Sum256([]byte(content))}
+	}
+	for range 10 { // it depends on who is faster
+		j := newJail(t)
+		first := []v1.Command{v1.Directory{Path: "made", Metadata: private}, whole("made/early", "e")}
+		first = append(append(first, slow...), whole("file", "l"))
+		_, err := deployFrames(t.Context(), j.root, frameStream(t, &v1.Digest{},
+			v1.Frame{Content: v1.Content{Size: 2, Stored: []byte("el")}, Commands: first},
+			v1.Frame{
+				Files: []v1.File{of("made/early", "e"), of("file", "l")}, Ranges: []v1.Range{{Length: 1}, {File: 1, Length: 1}},
+				Content: appended(t, "el", 'x'), Commands: []v1.Command{whole("read", "elx")},
+			},
+			v1.Frame{Commands: []v1.Command{v1.Delete{Path: "made"}}},
+		))
+		must(t, err)
+		if got := read(t, j.root+"/read"); got != "elx" {
+			t.Fatalf("it read %q", got)
+		}
+		late := append([]v1.Command{}, slow...)
+		for i := range late {
+			late[i] = v1.Delete{Path: v1.Path(slow[i].Subject())}
+		}
+		_, err = deployFrames(t.Context(), j.root, frameStream(t, &v1.Digest{},
+			v1.Frame{Commands: append(late, v1.Delete{Path: "dir"})},
+			v1.Frame{
+				Files: []v1.File{listed("dir/inner")}, Ranges: []v1.Range{{Length: 10}},
+				Content: appended(t, "0123456789", 'x'), Commands: []v1.Command{whole("read", "0123456789x")},
+			},
+		))
+		if !errors.Is(err, rootfs.ErrOriginMismatch) {
+			t.Fatalf("what was deleted is read: %v", err)
+		}
+	}
+}
+
 // TestFirstFaultIsTheOneReported has a frame that cannot be carried out, and another that cannot be
 // read; and what is wrong with a frame comes out when those before it were carried out.
 func TestFirstFaultIsTheOneReported(t *testing.T) {
