@@ -20,7 +20,7 @@ type preparation struct {
 	ctx       context.Context
 	stream    *v1.Reader
 	sources   *sources
-	unpacking unpacking // the file that was read last of those that are packed
+	unpacking unpacking   // the file that was read last of those that are packed
 	unpacker  v1.Unpacker // of contents
 	source    []byte
 	rooms     [1 + ahead][]byte // for content: of the frame that is carried out, and of those ahead
