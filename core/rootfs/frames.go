@@ -16,7 +16,7 @@ import (
 // Memory is what a program that deploys needs in all, in bytes, whatever the files' sizes:
 // a frame's source, the contents of three, what is stored of one and what is unpacked of that, and the rest of
 // the program. A limit of so much (runtime/debug.SetMemoryLimit) keeps garbage from adding to that.
-const Memory = 44 << 20
+const Memory = 48 << 20
 
 // DeployStream carries out a stream of any version: its first bytes tell which.
 func (t *Tree) DeployStream(ctx context.Context, stream io.Reader, options Options) (Stats, error) {
