@@ -55,7 +55,8 @@ func (v *volume) build(ctx context.Context, oldTree string) error {
 	if err := os.Mkdir(v.directory, 0o700); err != nil {
 		return err
 	}
-	if err := loopback.Mount(loop.Path, v.directory, loopback.Btrfs); err != nil {
+	// To read the old tree is not to change it.
+	if err := loopback.Mount(loop.Path, v.directory, loopback.Btrfs, "noatime"); err != nil {
 		return err
 	}
 	if err := v.btrfs(ctx, "subvolume", "create", v.origin()); err != nil {
