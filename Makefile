@@ -55,7 +55,7 @@ SCRIPTS = .ci/run demo/boot demo/run demo/trees \
           system/initramfs-tools/scripts/init-bottom/tbupdate
 
 .DELETE_ON_ERROR:
-.PHONY: help build install demo test test-full lab lint bench bench-peers fuzz generate deps root clean distclean
+.PHONY: help build install demo test test-full crash crash-full lab lint bench bench-peers fuzz generate deps root clean distclean
 
 help:
 	@echo 'make build      programs into bin/, plugins into bin/plugins/; with GOARCH=arm64, or'
@@ -65,6 +65,8 @@ help:
 	@echo '                virtual machine and update that; BOOT=0 leaves this out (root)'
 	@echo 'make test       all tests, with the race detector (root)'
 	@echo 'make test-full  the same with every variation, and every fuzz target for a while (root)'
+	@echo 'make crash      cut the power at some of the instants of all that the updater does, on recorded'
+	@echo '                disks; crash-full for all of them, which takes hours (root)'
 	@echo 'make lab        the main stories of machines that really boot, with times;'
 	@echo '                PLATFORM=grub for one kind of machine only (root)'
 	@echo 'make lint       gofmt, go vet, staticcheck, shellcheck'
@@ -121,6 +123,16 @@ test-full: root deps
 	go test -race -tags 'full $(LIBZSTD)' -timeout 90m $(OTHERTESTS)
 	go test -count=1 -tags full -timeout 180m -v $(STORIES)
 	$(MAKE) fuzz
+
+# Every loss of power that the updater may meet, on recorded disks. The short run is one of
+# the tests.
+CRASH = ./lab/powercut ./lab/crash
+
+crash: root deps
+	go test -count=1 $(TESTFLAGS) -v $(CRASH)
+
+crash-full: root deps
+	go run ./lab crash
 
 lab: root deps
 	go test -count=1 -timeout 60m -v $(STORIES) -lab=core $(if $(PLATFORM),-lab.platform=$(PLATFORM))

@@ -31,6 +31,7 @@ const usage = `usage: go run ./lab COMMAND
   list                      stories, with the platforms that they run on
   run STORY PLATFORM        play a story, with the machine's console
   boot PLATFORM [SHELL…]    boot, run each shell command in the guest, power off
+  crash [FLAG…]             cut the power at every instant of what the updater does; -h for the flags
   firmware ENVIRONMENT      build a U-Boot that counts, and print where it and the
                             variables that it has by itself are; it keeps its environment
                             in "flash", in a "fat" file, or in two ("redundant")`
@@ -52,6 +53,8 @@ func run(ctx context.Context, arguments []string) error {
 		return play(ctx, machine.NewWorkshop(top), flags.Arg(1), flags.Arg(2))
 	case flags.Arg(0) == "boot" && flags.NArg() >= 2:
 		return boot(ctx, machine.NewWorkshop(top), flags.Arg(1), flags.Args()[2:])
+	case flags.Arg(0) == "crash":
+		return cut(ctx, top, flags.Args()[1:])
 	case flags.Arg(0) == "firmware" && flags.NArg() == 2:
 		built, err := uboot.Build(ctx, cache.Store{Directory: filepath.Join(top, "build/cache/lab")}, uboot.Environment(flags.Arg(1)))
 		if err == nil {

@@ -51,15 +51,15 @@ type Builder struct {
 // New builds the programs of the module at top and finds what else releases are made
 // of. It takes seconds; what it gives lasts as long as the module does not change.
 func New(ctx context.Context, top, arch string) (*Builder, error) {
-	b := &Builder{Arch: arch, Store: cache.Store{Directory: filepath.Join(top, "build/cache/lab")}}
-	if err := os.MkdirAll(b.Store.Directory, 0o755); err != nil {
+	store, err := storeOf(top)
+	if err != nil {
 		return nil, err
 	}
-	var err error
+	b := &Builder{Arch: arch, Store: store}
 	if b.Guest, err = build(ctx, b.Store, top, arch, guestPrograms(arch), "GOARCH="+arch, "GOARM=7"); err != nil {
 		return nil, err
 	}
-	if b.Host, err = build(ctx, b.Store, top, "host", hostPrograms); err != nil {
+	if b.Host, err = HostPrograms(ctx, top); err != nil {
 		return nil, err
 	}
 	if b.Kernels, err = kernels(ctx, top, arch); err != nil {
@@ -82,6 +82,21 @@ func New(ctx context.Context, top, arch string) (*Builder, error) {
 	b.key = cache.KeyOf(arch, b.Guest, b.Host, b.Kernels, source, integration, b.units, b.trusted)
 	b.integration = integration
 	return b, nil
+}
+
+func storeOf(top string) (cache.Store, error) {
+	store := cache.Store{Directory: filepath.Join(top, "build/cache/lab")}
+	return store, os.MkdirAll(store.Directory, 0o755)
+}
+
+// HostPrograms builds the programs of the module at top for this host, and gives the directory that has
+// them in bin/ and plugins/. It is kept as long as the module does not change.
+func HostPrograms(ctx context.Context, top string) (string, error) {
+	store, err := storeOf(top)
+	if err != nil {
+		return "", err
+	}
+	return build(ctx, store, top, "host", hostPrograms)
 }
 
 // vendorKey is the name of the key, in the vendor's directory and on machines.

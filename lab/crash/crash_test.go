@@ -1,0 +1,49 @@
+package crash_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/trebuchet-update/tbupdate/lab/crash"
+	"github.com/trebuchet-update/tbupdate/sdk/loopback"
+)
+
+func TestMain(m *testing.M) { loopback.Main(m) }
+
+// states is how many states of each workload the test looks at; "make crash-full" looks at all of them.
+const states = 3
+
+// TestCrash cuts the power at a few instants of each workload.
+func TestCrash(t *testing.T) {
+	directory, err := os.MkdirTemp("", "lab-crash-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := crash.NewWorkshop(t.Context(), "../..", directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(directory); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, c := range crash.Cases() {
+		t.Run(c.Name(), func(t *testing.T) {
+			t.Parallel()
+			r, err := s.Try(t.Context(), c, crash.Options{Torn: 1, Most: states, Seed: 1}, func(crash.Result) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.States == 0 {
+				t.Error("there are no states")
+			}
+			for _, f := range r.Faults {
+				t.Errorf("state %s: %v", f.State, f.Err)
+			}
+		})
+	}
+}

@@ -1,0 +1,189 @@
+package crash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trebuchet-update/tbupdate/lab/powercut"
+	"github.com/trebuchet-update/tbupdate/sdk/loopback"
+)
+
+// trouble is what a machine has while an update is applied, by degrees from the worst, 0, to none. The power
+// does not go.
+type trouble struct {
+	name    string
+	degrees int
+	// apply applies the update in the trouble, and says what the machine may boot then.
+	apply func(ctx context.Context, m *machine, degree int) (allowed []string, err error)
+}
+
+// noRoom is the updater's exit code when there is not enough.
+const noRoom = 4
+
+// troubles are all of them.
+var troubles = []trouble{
+	{"little room on the volume", 24, full(func(d *disk, degree int) error { return fill(d, int64(degree)<<22) }, makeRoom)},
+	{"little room in /boot", 24, full(func(d *disk, degree int) error { return fillBoot(d, int64(degree)<<20) }, makeRoomInBoot)},
+	{"little room for metadata", 16, full(fillMetadata, makeRoom)},
+	{"a disk that fails", 8, onFailingDisk},
+}
+
+// full has an update applied between begin and end: it goes through, or it says that there is no room.
+func full(begin func(d *disk, degree int) error, end func(d *disk) error) func(context.Context, *machine, int) ([]string, error) {
+	return func(ctx context.Context, m *machine, degree int) (allowed []string, err error) {
+		allowed = []string{first}
+		err = attached(m.image, func(d *disk) error {
+			if err := begin(d, degree); err != nil {
+				return fmt.Errorf("cannot make it: %w", err)
+			}
+			a, err := m.tbupdate(ctx, d, nil, "apply", m.bundle(second))
+			if err != nil {
+				return err
+			}
+			if a.exit == 0 {
+				allowed = []string{second + onTrial}
+			} else if err := a.mustBe(noRoom); err != nil {
+				return err
+			}
+			return end(d)
+		})
+		return allowed, err
+	}
+}
+
+// onFailingDisk has an update applied on a disk that fails for good when a part of it has come.
+func onFailingDisk(ctx context.Context, m *machine, degree int) ([]string, error) {
+	directory, err := os.MkdirTemp(m.work, "failing-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(directory)
+	recording, err := powercut.Record(ctx, m.image, directory)
+	if err != nil {
+		return nil, err
+	}
+	content, err := os.ReadFile(m.bundle(second))
+	if err != nil {
+		return nil, err
+	}
+	part := len(content) * degree / 8
+	stopped := false
+	err = attached(recording.Path, func(d *disk) error {
+		a, err := m.tbupdate(ctx, d, func(stdin io.WriteCloser, _ *os.Process) error {
+			if _, err := stdin.Write(content[:part]); err != nil {
+				return err
+			}
+			stopped = true
+			if err := recording.Stop(); err != nil {
+				return err
+			}
+			_, _ = stdin.Write(content[part:]) // the updater may be gone before it has all
+			return stdin.Close()
+		}, "apply", "--full", "-")
+		if err == nil && a.exit == 0 {
+			err = errors.New("it says that it is done")
+		}
+		return err
+	})
+	if !stopped {
+		err = errors.Join(err, recording.Stop())
+	}
+	return []string{first}, err
+}
+
+// begin gives the degrees of the trouble on a machine that could be updated.
+func (t trouble) begin(ctx context.Context, m *machine, o Options) (happening, error) {
+	if err := m.prepare(ctx, workload{prepare: settled}, o.Seed); err != nil {
+		return happening{}, fmt.Errorf("cannot prepare the machine: %w", err)
+	}
+	h, base := happening{end: func() error { return nil }}, m.image
+	for degree := range t.degrees {
+		h.ways = append(h.ways, m.way(fmt.Sprintf("degree %d of %d", degree, t.degrees), func(ctx context.Context, m *machine) ([]string, error) {
+			if err := copyDisk(ctx, base, m.image); err != nil {
+				return nil, err
+			}
+			return t.apply(ctx, m, degree)
+		}))
+	}
+	return h, nil
+}
+
+// filler is a file at the top of a filesystem that takes its room.
+const filler = "filler"
+
+// fill leaves so many bytes for data on the volume.
+func fill(d *disk, free int64) error {
+	return mounted(d.root, loopback.Btrfs, func(top string) error { return fillUp(top, free) }, "subvolid=5")
+}
+
+func fillBoot(d *disk, free int64) error {
+	return mounted(d.boot, loopback.Ext4, func(top string) error { return fillUp(top, free) })
+}
+
+func fillUp(top string, free int64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(top, &st); err != nil {
+		return err
+	}
+	size := int64(st.Bavail)*st.Bsize - free
+	if size <= 0 {
+		return nil
+	}
+	file, err := os.Create(filepath.Join(top, filler))
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fallocate(int(file.Fd()), 0, 0, size), file.Close())
+}
+
+// small is a file that btrfs has in its metadata, in bytes.
+const small = 2000
+
+// fillMetadata takes all room for data, and then all for metadata but for so many files of it.
+func fillMetadata(d *disk, degree int) error {
+	const each = 1024
+	if err := fill(d, 0); err != nil {
+		return err
+	}
+	return mounted(d.root, loopback.Btrfs, func(top string) error {
+		directory := filepath.Join(top, filler+".d")
+		if err := os.Mkdir(directory, 0o700); err != nil {
+			return err
+		}
+		n := 0
+		for ; ; n++ {
+			err := os.WriteFile(filepath.Join(directory, fmt.Sprint(n)), make([]byte, small), 0o600)
+			if errors.Is(err, unix.ENOSPC) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for i := range min(n, degree*each) {
+			if err := os.Remove(filepath.Join(directory, fmt.Sprint(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, "subvolid=5")
+}
+
+// makeRoom removes what fill and fillMetadata made.
+func makeRoom(d *disk) error {
+	return mounted(d.root, loopback.Btrfs, removeFillers, "subvolid=5")
+}
+
+func makeRoomInBoot(d *disk) error {
+	return mounted(d.boot, loopback.Ext4, removeFillers)
+}
+
+func removeFillers(top string) error {
+	return errors.Join(os.RemoveAll(filepath.Join(top, filler)), os.RemoveAll(filepath.Join(top, filler+".d")))
+}
