@@ -39,11 +39,13 @@ func (p *program) initCommand() *cobra.Command {
 	return command
 }
 
-// Values of --verify.
-const (
-	verifyRecorded = "recorded"
-	verifyFull     = "full"
-)
+// verifies reports whether a value of --verify asks to read everything.
+func verifies(value string) (full bool, err error) {
+	if value != config.VerifyRecorded && value != config.VerifyFull {
+		return false, usageError{fmt.Errorf("--verify is %q; it is %s or %s", value, config.VerifyRecorded, config.VerifyFull)}
+	}
+	return value == config.VerifyFull, nil
+}
 
 func (p *program) applyCommand() *cobra.Command {
 	var options update.ApplyOptions
@@ -56,13 +58,9 @@ func (p *program) applyCommand() *cobra.Command {
 this machine trusts ([trust] of the configuration). A bare tbdiff stream, which nobody has
 signed, needs --allow-unsigned.`,
 		Args: usage(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, arguments []string) error {
-			switch verify {
-			case verifyRecorded:
-			case verifyFull:
-				options.VerifyFull = true
-			default:
-				return usageError{fmt.Errorf("--verify is %q; it is %s or %s", verify, verifyRecorded, verifyFull)}
+		RunE: func(c *cobra.Command, arguments []string) (err error) {
+			if options.VerifyFull, err = verifies(verify); err != nil {
+				return err
 			}
 			if options.Repair && options.AllowUnsigned {
 				return usageError{errors.New("--repair is for bundles: a bare stream, which --allow-unsigned accepts, has nothing to take instead")}
@@ -95,7 +93,7 @@ signed, needs --allow-unsigned.`,
 	command.Flags().BoolVar(&options.AllowDowngrade, "allow-downgrade", false, "install a bundle that is older than what was confirmed")
 	command.Flags().BoolVar(&options.Full, "full", false, "take all of the new tree from the bundle, and not the delta")
 	command.Flags().BoolVar(&options.Repair, "repair", false, "where the current tree turns out to be changed or damaged, take all of the new one from the bundle")
-	command.Flags().StringVar(&verify, "verify", verifyRecorded, "`HOW` to know that the current tree is what a delta starts from: by what was recorded when it was sealed, where the filesystem proves that nothing was changed since, or full, by reading all of it")
+	command.Flags().StringVar(&verify, "verify", config.VerifyRecorded, "`HOW` to know that the current tree is what a delta starts from: by what was recorded when it was sealed, where the filesystem proves that nothing was changed since, or full, by reading all of it")
 	command.Flags().StringVar(&options.Version, "version", "", "`VERSION` that a bare stream leads to (default: from the new os-release)")
 	command.Flags().StringVar(&options.Origin, "origin", "", "`DIGEST` that the current tree must have for a bare stream")
 	command.Flags().StringVar(&options.Result, "result", "", "`DIGEST` that the new tree must have")
@@ -188,9 +186,14 @@ func (p *program) evidenceCommand() *cobra.Command {
 }
 
 func (p *program) checkCommand() *cobra.Command {
-	return p.simpleCommand("check", "Can this machine be updated and rolled back? Exits 1 on a blocking finding",
+	var verify string
+	command := p.simpleCommand("check", "Can this machine be updated and rolled back? Exits 1 on a blocking finding",
 		func(ctx context.Context, m *update.Machine) error {
-			findings, err := m.Check(ctx)
+			full, err := verifies(verify)
+			if err != nil {
+				return err
+			}
+			findings, err := m.Check(ctx, full)
 			if err != nil {
 				return err
 			}
@@ -204,6 +207,8 @@ func (p *program) checkCommand() *cobra.Command {
 			}
 			return nil
 		})
+	command.Flags().StringVar(&verify, "verify", config.VerifyRecorded, "`HOW` to know that the trees of all generations are whole: by what the filesystem and the journal say, or full, by reading all of them")
+	return command
 }
 
 func (p *program) collectCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trebuchet-update/tbupdate/core/config"
+	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/core/guard"
 	"github.com/trebuchet-update/tbupdate/core/health"
 	"github.com/trebuchet-update/tbupdate/core/update"
@@ -255,7 +257,7 @@ func (p *program) healthCommand() *cobra.Command {
 }
 
 // checkHealth runs the health checks of this system. On disks that this machine did
-// not boot from, only the operator's are run: the others are about what runs.
+// not boot from, only those of the disk and the operator's are run: the others are about what runs.
 func (p *program) checkHealth(ctx context.Context, m *update.Machine, settings *config.Config, boot *update.TrialBoot) (health.Report, error) {
 	environment := []string{"TBUPDATE_TRIAL=0"}
 	if boot.Generation != nil {
@@ -265,6 +267,9 @@ func (p *program) checkHealth(ctx context.Context, m *update.Machine, settings *
 		Timeout: time.Duration(settings.Health.Timeout), Settle: time.Duration(settings.Health.Settle),
 		Started: func(name string) { m.Reporter.Message("health check: " + name) },
 	}
+	if boot.Generation != nil {
+		suite.Checks = append(suite.Checks, p.diskChecks(*boot.Generation, settings.Health)...)
+	}
 	if m.Live() {
 		suite.Checks = append(suite.Checks, health.Check{Name: "root", Run: p.checkRoot})
 		suite.Checks = append(suite.Checks, health.Booted()...)
@@ -273,4 +278,33 @@ func (p *program) checkHealth(ctx context.Context, m *update.Machine, settings *
 	}
 	suite.Checks = append(suite.Checks, health.Programs(settings.Update.Health, environment)...)
 	return suite.Run(ctx)
+}
+
+// diskChecks are the health checks that what the disk has of a trial is what was installed. They read it for
+// the first time since it was written and flushed: the cache that had it is gone.
+func (p *program) diskChecks(trial generation.Generation, settings config.Health) []health.Check {
+	verify := func(what func(*update.Machine, context.Context, generation.Generation) error) func(context.Context, io.Writer) error {
+		return func(ctx context.Context, _ io.Writer) error {
+			return p.withMachine(ctx, func(ctx context.Context, m *update.Machine, _ *config.Config) error { return what(m, ctx, trial) })
+		}
+	}
+	checks := []health.Check{{Name: "kernel", Run: verify((*update.Machine).VerifyKernel)}}
+	if settings.Verify == config.VerifyFull {
+		checks = append(checks, health.Check{Name: "tree", Run: inTime(time.Duration(settings.Timeout)*9/10, verify((*update.Machine).VerifyTree))})
+	}
+	return checks
+}
+
+// inTime is a check that passes when its time is over: a slow disk is not a damaged one.
+func inTime(limit time.Duration, check func(context.Context, io.Writer) error) func(context.Context, io.Writer) error {
+	return func(ctx context.Context, output io.Writer) error {
+		limited, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		err := check(limited, output)
+		if err != nil && ctx.Err() == nil && limited.Err() != nil {
+			fmt.Fprintf(output, "Not all of it was read within %s, and nothing of that was wrong.\n", limit)
+			return nil
+		}
+		return err
+	}
 }

@@ -94,6 +94,8 @@ type Health struct {
 	Timeout Duration `toml:"timeout"`
 	// Settle is how long checks that fail are repeated before they count.
 	Settle Duration `toml:"settle"`
+	// Verify says what of a trial is read again from the disk.
+	Verify string `toml:"verify"`
 	// Units are units of the service manager that must be active.
 	Units []string `toml:"units"`
 	// Network is "" for no check, "route" for a default route, or HOST:PORT for a
@@ -103,6 +105,12 @@ type Health struct {
 	// none.
 	Evidence int64 `toml:"evidence"`
 }
+
+// Values of Health.Verify.
+const (
+	VerifyFull     = "full"     // its kernel set, and its tree
+	VerifyRecorded = "recorded" // its kernel set; of its tree counts what was recorded
+)
 
 // NetworkRoute is the value of Health.Network that asks for a default route.
 const NetworkRoute = "route"
@@ -171,7 +179,7 @@ func Default() *Config {
 			Tries: 1, Keep: 2, ConfirmTimeout: Duration(5 * time.Minute), Reboot: RebootNow, Health: "/etc/tbupdate/health.d",
 			Watchdog: WatchdogAuto, WatchdogTimeout: Duration(time.Minute),
 		},
-		Health: Health{Timeout: Duration(time.Minute), Evidence: 1 << 20},
+		Health: Health{Timeout: Duration(time.Minute), Verify: VerifyFull, Evidence: 1 << 20},
 		Trust:  Trust{Keys: "/etc/tbupdate/keys.d", Threshold: 1},
 		Server: Server{Tenant: "default"},
 		path:   "(no configuration file)",
@@ -274,6 +282,9 @@ func (c *Config) checkHealth() error {
 	if h.Evidence < 0 {
 		return c.at("health.evidence", fmt.Sprintf("evidence is %d; 0 or more bytes are allowed", h.Evidence))
 	}
+	if h.Verify != VerifyFull && h.Verify != VerifyRecorded {
+		return c.at("health.verify", fmt.Sprintf("verify is %q; allowed are %q and %q", h.Verify, VerifyFull, VerifyRecorded))
+	}
 	if h.Network == "" || h.Network == NetworkRoute {
 		return nil
 	}
@@ -344,7 +355,7 @@ func allowedIn(table []string) string {
 		"fs":      "plugin, sha256, [fs.config]",
 		"boot":    "plugin, sha256, arguments, trial_arguments, [boot.config]",
 		"update":  "tries, keep, confirm_timeout, reboot, health, watchdog, watchdog_timeout",
-		"health":  "timeout, settle, units, network, evidence",
+		"health":  "timeout, settle, verify, units, network, evidence",
 		"trust":   "keys",
 		"server":  "url, tenant",
 		"plugins": "dirs",

@@ -83,8 +83,9 @@ func TestComplaints(t *testing.T) {
 		{"settling for too long", "[update]\nconfirm_timeout = \"1m\"\n[health]\nsettle = \"60s\"\n", `c.toml:4:1: settle must be shorter than update.confirm_timeout, which is 1m0s`},
 		{"network", "[health]\nnetwork = \"example.org\"\n", `c.toml:2:1: network is "example.org"; allowed are "route" and HOST:PORT`},
 		{"units", "[health]\nunits = \"a.service\"\n", `c.toml:2:9: health.units is a string; it must be a list of strings`},
+		{"what is read again", "[health]\nverify = \"some\"\n", `c.toml:2:1: verify is "some"; allowed are "full" and "recorded"`},
 		{"evidence", "[health]\nevidence = -1\n", `c.toml:2:1: evidence is -1; 0 or more bytes are allowed`},
-		{"unknown key of health", "[health]\nretries = 1\n", `c.toml:2:1: unknown key "health.retries"; allowed here: timeout, settle, units, network, evidence`},
+		{"unknown key of health", "[health]\nretries = 1\n", `c.toml:2:1: unknown key "health.retries"; allowed here: timeout, settle, verify, units, network, evidence`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("c.toml", []byte(c.document))

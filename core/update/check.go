@@ -20,15 +20,15 @@ const checkAttempts = 5
 
 // Check finds out whether this machine can be updated and rolled back: everything
 // that the layout asks for and that the plugins know. Blocking findings come
-// first. It changes nothing, and does not wait for an update that is in progress:
+// first. With verifyFull the generations' trees are read as a whole. It changes nothing, and does not wait for an update that is in progress:
 // what it saw while names moved would be neither one thing nor the other, so it
 // looks again, and says only that something is under way where that goes on.
-func (m *Machine) Check(ctx context.Context) ([]sdk.Finding, error) {
+func (m *Machine) Check(ctx context.Context, verifyFull bool) ([]sdk.Finding, error) {
 	var findings []sdk.Finding
 	var err error
 	for attempt := 1; attempt <= checkAttempts; attempt++ {
 		before := m.snapshotOfJournal(ctx)
-		findings, err = m.checkOnce(ctx)
+		findings, err = m.checkOnce(ctx, verifyFull)
 		if bytes.Equal(before, m.snapshotOfJournal(ctx)) {
 			break
 		}
@@ -56,7 +56,7 @@ func (m *Machine) snapshotOfJournal(ctx context.Context) []byte {
 }
 
 // checkOnce gathers all findings.
-func (m *Machine) checkOnce(ctx context.Context) ([]sdk.Finding, error) {
+func (m *Machine) checkOnce(ctx context.Context, verifyFull bool) ([]sdk.Finding, error) {
 	s, openErr := m.open(ctx)
 	if openErr == nil && s.journal.Operation != nil {
 		return s.checkOperation(), nil
@@ -80,7 +80,12 @@ func (m *Machine) checkOnce(ctx context.Context) ([]sdk.Finding, error) {
 		return nil, openErr
 	}
 	found, err := s.check(ctx)
-	return append(findings, found...), err
+	findings = append(findings, found...)
+	if err == nil && verifyFull {
+		found, err = s.checkTrees(ctx)
+		findings = append(findings, found...)
+	}
+	return findings, err
 }
 
 // check gathers the findings of the layout.
@@ -189,6 +194,10 @@ func (s *session) checkEntries(ctx context.Context) ([]sdk.Finding, error) {
 				problem = err.Error()
 			} else if root.Identity != g.Root {
 				problem = fmt.Sprintf("its entry boots %s instead of its own root", describe(root))
+			} else if err := s.VerifyKernel(ctx, g); unlikeInstalled(err) {
+				problem = err.Error()
+			} else if err != nil {
+				return nil, err
 			}
 		}
 		if problem != "" {
@@ -220,6 +229,24 @@ func (s *session) checkGenerations(ctx context.Context) ([]sdk.Finding, error) {
 			findings = append(findings, sdk.Finding{Severity: sdk.SeverityBlocking, Subject: g.ID.PristineName(),
 				Problem: fmt.Sprintf("The pristine tree of generation %s %s.", g.ID, problem),
 				Remedy:  "Apply a full bundle; deltas from this tree would fail."})
+		}
+	}
+	return findings, nil
+}
+
+// checkTrees reads every pristine tree.
+func (s *session) checkTrees(ctx context.Context) ([]sdk.Finding, error) {
+	var findings []sdk.Finding
+	for _, g := range s.present() {
+		err := s.VerifyTree(ctx, g)
+		switch {
+		case errors.Is(err, sdk.ErrNotFound): // checkGenerations says so
+		case errors.Is(err, context.Canceled):
+			return nil, err
+		case err != nil:
+			findings = append(findings, sdk.Finding{Severity: sdk.SeverityBlocking, Subject: g.ID.PristineName(),
+				Problem: fmt.Sprintf("The pristine tree of generation %s (%s) is not what was installed: %v.", g.ID, g.Version, err),
+				Remedy:  "Apply a full bundle; look at the disk."})
 		}
 	}
 	return findings, nil

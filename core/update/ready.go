@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/generation"
-	"github.com/trebuchet-update/tbupdate/core/tree"
 	"github.com/trebuchet-update/tbupdate/sdk"
 )
 
@@ -128,15 +126,7 @@ func (s *session) currentDigests(ctx context.Context, current sdk.Subvolume, ful
 	if !full && g.Revision != "" && current.Revision == g.Revision {
 		return g.Tree, g.Exact, nil
 	}
-	digests, err := tree.ReadDigests(ctx, current.Path)
-	if err != nil {
-		return "", "", err
-	}
-	classic, exact = digests.Classic, bundle.Digest(digests.Exact).String()
-	if g.Tree != "" && classic != g.Tree || g.Exact != "" && exact != g.Exact {
-		return "", "", refusal(Unclear, "%s has the digest %s, and was sealed with %s: %w", generation.CurrentName, exact, g.Exact, errChanged)
-	}
-	return classic, exact, nil
+	return readSealed(ctx, current, *g)
 }
 
 // checkRoom measures the room on the volume and in /boot. What a bare stream of version 0

@@ -253,8 +253,8 @@ func (s *session) finishRepair(ctx context.Context) error {
 // repairDefault makes the generation in flight the boot loader's default again. Its
 // kernel set is installed anew where it is not whole.
 func (s *session) repairDefault(ctx context.Context) error {
-	id := s.journal.Operation.Generation.ID
-	if err := s.Boot.Verify(ctx, string(id)); errors.Is(err, sdk.ErrNotFound) || errors.Is(err, sdk.ErrCorrupt) {
+	g := s.journal.Operation.Generation
+	if err := s.VerifyKernel(ctx, g); unlikeInstalled(err) {
 		if err := s.step(ctx, stepStage, s.stage); err != nil {
 			return err
 		}
@@ -262,12 +262,34 @@ func (s *session) repairDefault(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	return s.switchTo(ctx, id)
+	if wrong, err := s.wrongChoice(ctx); err != nil || len(wrong) == 0 {
+		return err // and a trial that is under way has the tries that it has
+	}
+	return s.switchTo(ctx, g.ID)
 }
 
-// wrongDefault says that the boot loader's default is not what the journal says, or
-// that less than all that should say so does.
+// wrongDefault says that the boot loader's default is not what the journal says, or could not be booted. Its
+// files are read while a trial runs, which may need them next; at other times that is left to Check.
 func (s *session) wrongDefault(ctx context.Context) ([]string, error) {
+	wrong, err := s.wrongChoice(ctx)
+	if err != nil || len(wrong) > 0 || s.journal.Trial == nil {
+		return wrong, err
+	}
+	standing := s.journal.Find(s.journal.Default)
+	if standing == nil {
+		return nil, nil
+	}
+	if err := s.VerifyKernel(ctx, *standing); unlikeInstalled(err) {
+		return []string{fmt.Sprintf("the boot loader could not have come back to generation %s: %v", standing.ID, err)}, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// wrongChoice says that the boot loader's default is not what the journal says, or
+// that less than all that should say so does.
+func (s *session) wrongChoice(ctx context.Context) ([]string, error) {
 	state, err := s.Boot.State(ctx)
 	if err != nil || s.journal.Default == "" {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"syscall"
 
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/durable"
@@ -142,6 +143,8 @@ func (p *Plugin) verifyFiles(ctx context.Context, r Record) error {
 			return sdk.Errorf(sdk.CodeCorrupt, "verify", r.ID, "%s is gone", file.Target)
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, syscall.EIO):
+			return sdk.Errorf(sdk.CodeCorrupt, "verify", r.ID, "%s: %w", file.Target, err)
 		case err != nil:
 			return fmt.Errorf("cannot read %s: %w", file.Target, err)
 		case sum != file.SHA256:
