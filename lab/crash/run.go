@@ -33,6 +33,17 @@ type way struct {
 
 // way is one of the machine with a new disk: make makes it, at m.image, and gives what may be booted from it.
 func (m *machine) way(name string, make func(ctx context.Context, m *machine) (allowed []string, err error)) way {
+	return m.wayOf(name, func(ctx context.Context, m *machine) (boots string, err error) {
+		allowed, err := make(ctx, m)
+		if err != nil {
+			return "", err
+		}
+		return m.judge(ctx, allowed)
+	})
+}
+
+// wayOf is one of the machine with a new disk, which look makes at m.image.
+func (m *machine) wayOf(name string, look func(ctx context.Context, m *machine) (boots string, err error)) way {
 	return way{name, func(ctx context.Context) (boots string, err error) {
 		m := *m
 		m.image = filepath.Join(m.work, "state")
@@ -41,11 +52,7 @@ func (m *machine) way(name string, make func(ctx context.Context, m *machine) (a
 				err = errors.Join(err, removed)
 			}
 		}()
-		allowed, err := make(ctx, &m)
-		if err != nil {
-			return "", err
-		}
-		return m.judge(ctx, allowed)
+		return look(ctx, &m)
 	}}
 }
 
@@ -79,6 +86,9 @@ func Cases() (all []Case) {
 		}
 		for _, t := range troubles {
 			all = append(all, Case{t.name, l, t.begin})
+		}
+		for _, r := range rots {
+			all = append(all, Case{r.name, l, r.begin})
 		}
 		all = append(all, Case{"commands at once", l, gather})
 	}

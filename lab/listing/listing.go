@@ -5,6 +5,7 @@ package listing
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -51,6 +52,9 @@ func lineOf(path string, entry fs.DirEntry) (string, error) {
 	switch entry.Type() {
 	case 0:
 		content, err := os.ReadFile(path)
+		if errors.Is(err, unix.EIO) {
+			return line + " cannot be read", nil
+		}
 		sum := sha256.Sum256(content)
 		return line + " " + hex.EncodeToString(sum[:]), err
 	case fs.ModeSymlink:
