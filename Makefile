@@ -3,6 +3,7 @@
 PREFIX   = /usr
 DESTDIR  =
 FUZZTIME = 30s
+FUZZJOBS = $(shell nproc)
 PAIRS    = all
 BOOT     = 1
 # A test that waits for ever is a failure; the slowest package takes minutes.
@@ -55,7 +56,7 @@ SCRIPTS = .ci/run demo/boot demo/run demo/trees \
           system/initramfs-tools/scripts/init-bottom/tbupdate
 
 .DELETE_ON_ERROR:
-.PHONY: help build install demo test test-full crash crash-full lab lint bench bench-peers fuzz generate deps root clean distclean
+.PHONY: help build install demo test test-full crash crash-full lab lint bench bench-peers fuzz fuzz-keep generate deps root clean distclean
 
 help:
 	@echo 'make build      programs into bin/, plugins into bin/plugins/; with GOARCH=arm64, or'
@@ -74,7 +75,8 @@ help:
 	@echo 'make bench-peers  updates of several kinds, made and carried out by tbdiff and by other'
 	@echo '                tools; PAIRS=security,next for some of them only, PUBLISH=docs for'
 	@echo '                docs/benchmarks.md, CLASSIC=DIR where the classic programs are (root)'
-	@echo 'make fuzz       each fuzz target for FUZZTIME, here $(FUZZTIME)'
+	@echo 'make fuzz       each fuzz target for FUZZTIME, here $(FUZZTIME), FUZZJOBS at a time; fuzz-keep adds'
+	@echo '                what was found to the corpora that it begins with'
 	@echo 'make generate   the generated Go code of the wire contract'
 	@echo 'make deps       install the Debian packages that these need (root)'
 	@echo 'make clean      remove what was built; distclean removes downloads too'
@@ -116,12 +118,12 @@ OTHERTESTS = $$(go list ./... | grep -v '/lab/scenario$$')
 
 test: root deps
 	go test -race -tags '$(LIBZSTD)' $(TESTFLAGS) $(OTHERTESTS)
-	go test -count=1 $(TESTFLAGS) $(STORIES)
+	go test -race -count=1 $(TESTFLAGS) $(STORIES)
 
 test-full: PACKAGES += $(FULLPACKAGES)
 test-full: root deps
 	go test -race -tags 'full $(LIBZSTD)' -timeout 90m $(OTHERTESTS)
-	go test -count=1 -tags full -timeout 180m -v $(STORIES)
+	go test -race -count=1 -tags full -timeout 180m -v $(STORIES)
 	$(MAKE) fuzz
 
 # Every loss of power that the updater may meet, on recorded disks. The short run is one of
@@ -129,13 +131,13 @@ test-full: root deps
 CRASH = ./lab/powercut ./lab/crash
 
 crash: root deps
-	go test -count=1 $(TESTFLAGS) -v $(CRASH)
+	go test -race -count=1 $(TESTFLAGS) -v $(CRASH)
 
 crash-full: root deps
-	go run ./lab crash
+	go run ./lab crash -publish '$(PUBLISH)'
 
 lab: root deps
-	go test -count=1 -timeout 60m -v $(STORIES) -lab=core $(if $(PLATFORM),-lab.platform=$(PLATFORM))
+	go test -race -count=1 -timeout 60m -v $(STORIES) -lab=core $(if $(PLATFORM),-lab.platform=$(PLATFORM))
 
 lint:
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
@@ -152,14 +154,21 @@ bench: root deps build
 	unshare --mount --propagation private go run ./bench
 
 # go test fuzzes one target of one package at a time; the targets are found by
-# name, and as many are fuzzed side by side as there are processors. The first
-# failure ends it.
+# name, and FUZZJOBS of them are fuzzed side by side. The first failure ends it. What
+# earlier runs found is where it begins; fuzz-keep adds what this machine has found since.
+CORPUS = .ci/fuzz-corpus.tar.zst
+
 fuzz:
+	@mkdir -p "$$(go env GOCACHE)/fuzz" && tar -I zstd --skip-old-files -xf $(CORPUS) -C "$$(go env GOCACHE)/fuzz"
 	@git grep -oE '^func Fuzz[A-Za-z0-9_]+' -- '*_test.go' | sed -E 's|/[^/]*:func | |' | \
-	xargs -P "$$(nproc)" -n 2 sh -c ' \
+	xargs -P $(FUZZJOBS) -n 2 sh -c ' \
 		output=$$(go test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 1 "./$$0" </dev/null 2>&1) && status=0 || status=255; \
 		printf "%s %s\n%s\n" "$$0" "$$1" "$$output"; \
 		exit $$status'
+
+fuzz-keep:
+	tar -I 'zstd -19' --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \
+		-C "$$(go env GOCACHE)/fuzz" -cf $(CURDIR)/$(CORPUS) "$$(go list -m)"
 
 generate: deps
 	go generate ./sdk/...
