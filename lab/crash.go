@@ -19,6 +19,7 @@ func cut(ctx context.Context, top string, arguments []string) error {
 	flags := flag.NewFlagSet("crash", flag.ContinueOnError)
 	flags.IntVar(&o.Torn, "torn", 3, "torn states for each gap between two flushes")
 	flags.IntVar(&o.Most, "most", 0, "look at so many states of each workload; 0 for all")
+	publish := flags.String("publish", "", "the directory whose reliability.md gets the results")
 	flags.Uint64Var(&o.Seed, "seed", 1, "where the seeds of torn states begin")
 	only := flags.String("only", "", "workloads and boot loaders, a regular expression for WORKLOAD/LOADER")
 	if err := flags.Parse(arguments); err != nil {
@@ -44,6 +45,11 @@ func cut(ctx context.Context, top string, arguments []string) error {
 		return err
 	}
 	fmt.Print(crash.Table(results))
+	if *publish != "" {
+		if err := crash.Publish(*publish, results); err != nil {
+			return err
+		}
+	}
 	for _, r := range results {
 		if len(r.Faults) > 0 {
 			return errors.New("a state is not clean")
@@ -69,7 +75,7 @@ func tryAll(ctx context.Context, s *crash.Workshop, wanted *regexp.Regexp, o cra
 				seen := 0
 				results[i], faults[i] = s.Try(ctx, cases[i], o, func(r crash.Result) {
 					for ; seen < len(r.Faults); seen++ {
-						fmt.Printf("%s: state %s, seeds from %d: %v\n", cases[i].Name(), r.Faults[seen].State, o.Seed, r.Faults[seen].Err)
+						fmt.Printf("%s: state %s, seeds from %d: %v\n", cases[i].Name(), r.Faults[seen].State, o.Seed, r.Faults[seen].Problem)
 					}
 				})
 				if faults[i] != nil {

@@ -42,7 +42,7 @@ func TestCrash(t *testing.T) {
 				t.Error("there are no states")
 			}
 			for _, f := range r.Faults {
-				t.Errorf("state %s: %v", f.State, f.Err)
+				t.Errorf("state %s: %v", f.State, f.Problem)
 			}
 		})
 	}

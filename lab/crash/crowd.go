@@ -29,7 +29,7 @@ func gather(ctx context.Context, m *machine, o Options) (happening, error) {
 	h := happening{end: d.detach}
 	for n := range rounds / len(loaders) {
 		chance := rand.New(rand.NewPCG(o.Seed, uint64(n)))
-		h.ways = append(h.ways, way{fmt.Sprintf("round %d", n), func(ctx context.Context) (string, error) { return m.round(ctx, d, chance) }})
+		h.ways = append(h.ways, way{name: fmt.Sprintf("round %d", n), look: func(ctx context.Context) (string, error) { return m.round(ctx, d, chance) }})
 	}
 	return h, nil
 }

@@ -21,9 +21,11 @@ func (w workload) begin(ctx context.Context, m *machine, o Options) (happening, 
 	}
 	h := happening{end: r.close}
 	for _, state := range r.log.States(o.Torn, o.Seed) {
-		h.ways = append(h.ways, m.way(state.String(), func(_ context.Context, m *machine) ([]string, error) {
+		cut := m.way(state.String(), func(_ context.Context, m *machine) ([]string, error) {
 			return w.allowed, r.replay.Make(state, m.image)
-		}))
+		})
+		cut.torn = state.Seed != 0
+		h.ways = append(h.ways, cut)
 	}
 	return h, nil
 }

@@ -27,6 +27,8 @@ type happening struct {
 type way struct {
 	// name says which, so that it can be made again.
 	name string
+	// torn is true where a loss of power left a part of what was written.
+	torn bool
 	// look makes it so, sees whether all is well, and gives what the machine boots first, as booted has it.
 	look func(ctx context.Context) (boots string, err error)
 }
@@ -44,7 +46,7 @@ func (m *machine) way(name string, make func(ctx context.Context, m *machine) (a
 
 // wayOf is one of the machine with a new disk, which look makes at m.image.
 func (m *machine) wayOf(name string, look func(ctx context.Context, m *machine) (boots string, err error)) way {
-	return way{name, func(ctx context.Context) (boots string, err error) {
+	return way{name: name, look: func(ctx context.Context) (boots string, err error) {
 		m := *m
 		m.image = filepath.Join(m.work, "state")
 		defer func() {
@@ -58,16 +60,19 @@ func (m *machine) wayOf(name string, look func(ctx context.Context, m *machine) 
 
 // Result is what came of a case.
 type Result struct {
-	What, Loader string
-	States       int            // how many were looked at
-	Boots        map[string]int // how many of them boot what
-	Faults       []Fault        // what is wrong with those that are not clean
+	What   string         `json:"what"`
+	Loader string         `json:"loader"`
+	States int            `json:"states"`           // how many were looked at
+	Torn   int            `json:"torn"`             // how many of them are torn
+	Boots  map[string]int `json:"boots"`            // how many of them boot what
+	Seed   uint64         `json:"seed"`             // where the seeds begin
+	Faults []Fault        `json:"faults,omitempty"` // what is wrong with those that are not clean
 }
 
 // Fault is a state that is not clean.
 type Fault struct {
-	State string // which
-	Err   error
+	State   string `json:"state"` // which
+	Problem string `json:"problem"`
 }
 
 // Clean gives the number of states that are.
@@ -107,7 +112,7 @@ type Options struct {
 
 // Try looks at the states of a case. report is told of each of them.
 func (s *Workshop) Try(ctx context.Context, c Case, o Options, report func(Result)) (r Result, err error) {
-	r = Result{What: c.what, Loader: c.loader.name(), Boots: map[string]int{}}
+	r = Result{What: c.what, Loader: c.loader.name(), Boots: map[string]int{}, Seed: o.Seed}
 	work, err := os.MkdirTemp(s.scratch.Directory, "try-")
 	if err != nil {
 		return r, err
@@ -128,9 +133,12 @@ func (s *Workshop) Try(ctx context.Context, c Case, o Options, report func(Resul
 			return r, cause
 		}
 		r.States++
+		if w.torn {
+			r.Torn++
+		}
 		r.Boots[boots]++
 		if err != nil {
-			r.Faults = append(r.Faults, Fault{w.name, err})
+			r.Faults = append(r.Faults, Fault{w.name, err.Error()})
 		}
 		report(r)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,7 +32,9 @@ var troubles = []trouble{
 	{"little room on the volume", 24, full(func(d *disk, degree int) error { return fill(d, int64(degree)<<22) }, makeRoom)},
 	{"little room in /boot", 24, full(func(d *disk, degree int) error { return fillBoot(d, int64(degree)<<20) }, makeRoomInBoot)},
 	{"little room for metadata", 16, full(fillMetadata, makeRoom)},
+	{"quota groups and little room", 12, full(fillUnderQuota, makeRoom)},
 	{"a disk that fails", 8, onFailingDisk},
+	{"a /boot that becomes read-only", 8, onReadOnlyBoot},
 }
 
 // full has an update applied between begin and end: it goes through, or it says that there is no room.
@@ -68,33 +71,62 @@ func onFailingDisk(ctx context.Context, m *machine, degree int) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	content, err := os.ReadFile(m.bundle(second))
-	if err != nil {
-		return nil, err
-	}
-	part := len(content) * degree / 8
 	stopped := false
 	err = attached(recording.Path, func(d *disk) error {
-		a, err := m.tbupdate(ctx, d, func(stdin io.WriteCloser, _ *os.Process) error {
-			if _, err := stdin.Write(content[:part]); err != nil {
-				return err
-			}
+		return m.appliesInPart(ctx, d, degree, func() error {
 			stopped = true
-			if err := recording.Stop(); err != nil {
-				return err
-			}
-			_, _ = stdin.Write(content[part:]) // the updater may be gone before it has all
-			return stdin.Close()
-		}, "apply", "--full", "-")
-		if err == nil && a.exit == 0 {
-			err = errors.New("it says that it is done")
-		}
-		return err
+			return recording.Stop()
+		})
 	})
 	if !stopped {
 		err = errors.Join(err, recording.Stop())
 	}
 	return []string{first}, err
+}
+
+// appliesInPart has an update applied that cannot be done: when so many eighths of it have come something happens.
+func (m *machine) appliesInPart(ctx context.Context, d *disk, eighths int, happens func() error) error {
+	content, err := os.ReadFile(m.bundle(second))
+	if err != nil {
+		return err
+	}
+	part := len(content) * eighths / 8
+	a, err := m.tbupdate(ctx, d, func(stdin io.WriteCloser, _ *os.Process) error {
+		if _, err := stdin.Write(content[:part]); err != nil {
+			return err
+		}
+		if err := happens(); err != nil {
+			return err
+		}
+		_, _ = stdin.Write(content[part:]) // the updater may be gone before it has all
+		return stdin.Close()
+	}, "apply", "--full", "-")
+	if err == nil && a.exit == 0 {
+		err = errors.New("it says that it is done")
+	}
+	return err
+}
+
+// onReadOnlyBoot has an update applied, and when a part of it has come somebody else makes /boot read-only. Of the
+// volume that cannot be had here: the kernel refuses while a file of it is written. A story has it (read-only).
+func onReadOnlyBoot(ctx context.Context, m *machine, degree int) ([]string, error) {
+	return []string{first}, attached(m.image, func(d *disk) error {
+		return mounted(d.boot, loopback.Ext4, func(top string) error {
+			return m.appliesInPart(ctx, d, degree, func() error { return remountReadOnly(ctx, top) })
+		})
+	})
+}
+
+// remountReadOnly makes a filesystem read-only, as soon as nobody writes to it.
+func remountReadOnly(ctx context.Context, top string) error {
+	const attempts, pause = 200, 20 * time.Millisecond
+	for n := 1; ; n++ {
+		err := unix.Mount("", top, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		if !errors.Is(err, unix.EBUSY) || n == attempts || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
 }
 
 // begin gives the degrees of the trouble on a machine that could be updated.
@@ -120,6 +152,17 @@ const filler = "filler"
 // fill leaves so many bytes for data on the volume.
 func fill(d *disk, free int64) error {
 	return mounted(d.root, loopback.Btrfs, func(top string) error { return fillUp(top, free) }, "subvolid=5")
+}
+
+// fillUnderQuota has btrfs count what subvolumes take, and leaves so much room.
+func fillUnderQuota(d *disk, degree int) error {
+	err := mounted(d.root, loopback.Btrfs, func(top string) error {
+		return run(context.Background(), "btrfs", "quota", "enable", top)
+	}, "subvolid=5")
+	if err != nil {
+		return err
+	}
+	return fill(d, int64(degree)<<23)
 }
 
 func fillBoot(d *disk, free int64) error {
