@@ -37,7 +37,7 @@ func cut(ctx context.Context, top string, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	results, err := tryAll(ctx, s, wanted, o)
+	results, err := tryAll(ctx, s, wanted, o, *publish)
 	if closed := s.Close(); closed != nil {
 		return errors.Join(err, closed) // and what is mounted there stays
 	}
@@ -45,11 +45,6 @@ func cut(ctx context.Context, top string, arguments []string) error {
 		return err
 	}
 	fmt.Print(crash.Table(results))
-	if *publish != "" {
-		if err := crash.Publish(*publish, results); err != nil {
-			return err
-		}
-	}
 	for _, r := range results {
 		if len(r.Faults) > 0 {
 			return errors.New("a state is not clean")
@@ -58,8 +53,8 @@ func cut(ctx context.Context, top string, arguments []string) error {
 	return nil
 }
 
-// tryAll tries cases, two at a time.
-func tryAll(ctx context.Context, s *crash.Workshop, wanted *regexp.Regexp, o crash.Options) ([]crash.Result, error) {
+// tryAll tries cases, two at a time, and publishes each when it is over.
+func tryAll(ctx context.Context, s *crash.Workshop, wanted *regexp.Regexp, o crash.Options, publish string) ([]crash.Result, error) {
 	var cases []crash.Case
 	for _, c := range crash.Cases() {
 		if wanted.MatchString(c.Name()) {
@@ -69,6 +64,7 @@ func tryAll(ctx context.Context, s *crash.Workshop, wanted *regexp.Regexp, o cra
 	results, faults := make([]crash.Result, len(cases)), make([]error, len(cases))
 	next := make(chan int)
 	var workers sync.WaitGroup
+	var publishing sync.Mutex
 	for range 2 {
 		workers.Go(func() {
 			for i := range next {
@@ -84,6 +80,11 @@ func tryAll(ctx context.Context, s *crash.Workshop, wanted *regexp.Regexp, o cra
 					continue
 				}
 				fmt.Printf("%s: %d of %d states clean\n", cases[i].Name(), results[i].Clean(), results[i].States)
+				if publish != "" {
+					publishing.Lock()
+					faults[i] = crash.Publish(publish, results[i:i+1])
+					publishing.Unlock()
+				}
 			}
 		})
 	}
