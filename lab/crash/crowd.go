@@ -37,7 +37,7 @@ func gather(ctx context.Context, m *machine, o Options) (happening, error) {
 // round has some of the crowd run at once, some of them killed, and sees what is left: the machine boots something
 // whole, and recover brings it to where nothing is in between.
 func (m *machine) round(ctx context.Context, d *disk, chance *rand.Rand) (boots string, err error) {
-	if err := m.configure(d); err != nil {
+	if err := m.configure(ctx, d); err != nil {
 		return "", err
 	}
 	var all sync.WaitGroup

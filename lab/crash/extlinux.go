@@ -37,11 +37,16 @@ func (extlinux) install(ctx context.Context, d *disk, top string, s *system) err
 	if err != nil {
 		return err
 	}
-	directory := filepath.Join(top, extlinuxDirectory)
-	if err := os.Mkdir(directory, 0o755); err != nil {
+	if err := putExtlinuxConfig(top, kernel, initrd); err != nil {
 		return err
 	}
-	if err := run(ctx, "extlinux", "--install", "--device="+d.boot, directory); err != nil {
+	return run(ctx, "extlinux", "--install", "--device="+d.boot, filepath.Join(top, extlinuxDirectory))
+}
+
+// putExtlinuxConfig writes an extlinux.conf that boots the installed system.
+func putExtlinuxConfig(top, kernel, initrd string) error {
+	directory := filepath.Join(top, extlinuxDirectory)
+	if err := os.Mkdir(directory, 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(directory, "extlinux.conf"), fmt.Appendf(nil, extlinuxConfig, kernel, initrd), 0o644)

@@ -196,6 +196,9 @@ func (m *machine) boots(ctx context.Context, d *disk, want string) error {
 // contents lists all that is on /boot and, but for the roots' own trees, on the volume.
 func (m *machine) contents(d *disk) (map[string]string, error) {
 	all := map[string]string{}
+	if err := d.unmount(); err != nil { // nothing can be mounted read-only that is mounted writable
+		return nil, err
+	}
 	err := mounted(d.boot, loopback.Ext4, func(top string) error {
 		lines, err := listing.Of(top)
 		for path, line := range lines {

@@ -30,6 +30,12 @@ type loader interface {
 	start(ctx context.Context, d *disk) (started, error)
 }
 
+// preparer is a loader whose plugin works on what somebody else has mounted.
+type preparer interface {
+	// prepare mounts it, by disk.mount, before programs run on the disk. start unmounts it first.
+	prepare(ctx context.Context, d *disk) error
+}
+
 // started is what a boot loader starts.
 type started struct {
 	image, initrd [sha256.Size]byte // digests of the kernel and of its initial RAM disk
@@ -37,7 +43,7 @@ type started struct {
 }
 
 // loaders are those that run on this host.
-var loaders = []loader{grub{}, extlinux{}}
+var loaders = []loader{grub{}, extlinux{}, uboot{}, uboot{extlinux: true}}
 
 func run(ctx context.Context, program string, arguments ...string) error {
 	_, err := command.Run(ctx, nil, program, arguments...)

@@ -41,7 +41,12 @@ func (a answer) mustBe(exit int) error {
 }
 
 // configure writes the configuration for a disk, and the kernel's arguments.
-func (m *machine) configure(d *disk) error {
+func (m *machine) configure(ctx context.Context, d *disk) error {
+	if l, ok := m.loader.(preparer); ok {
+		if err := l.prepare(ctx, d); err != nil {
+			return fmt.Errorf("cannot prepare the disk: %w", err)
+		}
+	}
 	text := fmt.Sprintf("[system]\nproduct = %q\n[trust]\nkeys = %q\n[plugins]\ndirs = [%q]\n[fs]\nplugin = \"btrfs\"\n[fs.config]\ndevice = %q\n%s%s",
 		product, m.keys, filepath.Join(m.programs, "plugins"), d.root, m.loader.config(d), m.settings)
 	for path, content := range map[string]string{m.config(): text, m.line(): m.arguments + "\n"} {
@@ -62,7 +67,7 @@ func (m *machine) command(ctx context.Context, arguments ...string) *exec.Cmd {
 
 // tbupdate runs the updater on the disk. feed, if there is one, gives it its standard input.
 func (m *machine) tbupdate(ctx context.Context, d *disk, feed func(io.WriteCloser, *os.Process) error, arguments ...string) (answer, error) {
-	if err := m.configure(d); err != nil {
+	if err := m.configure(ctx, d); err != nil {
 		return answer{}, err
 	}
 	program := m.command(ctx, arguments...)

@@ -49,7 +49,7 @@ func newSystem(directory, version, kernel string) (*system, error) {
 		_, _ = rand.NewChaCha8(seed).Read(b) // never fails
 		return b
 	}
-	image, initrd := content("image", imageSize), content("initrd", initrdSize)
+	image, initrd := newKernel(content("image", imageSize)), content("initrd", initrdSize)
 	s.image, s.initrd = sha256.Sum256(image), sha256.Sum256(initrd)
 	for path, b := range map[string][]byte{
 		"boot/vmlinuz-" + kernel:                       image,
