@@ -164,7 +164,7 @@ func newDisk(ctx context.Context, image string, l loader, s *system) error {
 	}
 	return attached(image, func(d *disk) error {
 		// What boot loaders' drivers do not know of ext4 is left out.
-		if err := loopback.Format(ctx, d.boot, loopback.Ext4, "-L", "boot", "-O", "^64bit,^metadata_csum,^metadata_csum_seed,^orphan_file"); err != nil {
+		if err := loopback.Format(ctx, d.boot, bootFilesystem(l), "-L", "boot", "-O", "^64bit,^metadata_csum,^metadata_csum_seed,^orphan_file"); err != nil {
 			return err
 		}
 		if err := loopback.Format(ctx, d.root, loopback.Btrfs, "-L", "root"); err != nil {

@@ -36,6 +36,18 @@ type preparer interface {
 	prepare(ctx context.Context, d *disk) error
 }
 
+// formatter is a loader that reads /boot from another filesystem than ext4.
+type formatter interface {
+	filesystem() loopback.Filesystem
+}
+
+func bootFilesystem(l loader) loopback.Filesystem {
+	if f, ok := l.(formatter); ok {
+		return f.filesystem()
+	}
+	return loopback.Ext4
+}
+
 // started is what a boot loader starts.
 type started struct {
 	image, initrd [sha256.Size]byte // digests of the kernel and of its initial RAM disk
@@ -43,7 +55,7 @@ type started struct {
 }
 
 // loaders are those that run on this host.
-var loaders = []loader{grub{}, extlinux{}, uboot{}, uboot{extlinux: true}}
+var loaders = []loader{grub{}, extlinux{}, uboot{}, uboot{extlinux: true}, sdboot{}}
 
 func run(ctx context.Context, program string, arguments ...string) error {
 	_, err := command.Run(ctx, nil, program, arguments...)
