@@ -43,7 +43,7 @@ func (m *machine) round(ctx context.Context, d *disk, chance *rand.Rand) (boots 
 	var all sync.WaitGroup
 	for range 2 + chance.IntN(4) {
 		kill, after := chance.IntN(2) == 0, time.Duration(chance.IntN(1500))*time.Millisecond
-		program := m.command(ctx, m.oneOfTheCrowd(chance)...)
+		program := m.command(ctx, d, m.oneOfTheCrowd(chance)...)
 		if err := program.Start(); err != nil {
 			return "", err
 		}

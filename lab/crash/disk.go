@@ -2,8 +2,8 @@ package crash
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,22 +12,17 @@ import (
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
-// The parts of a machine's disk, in bytes.
+// The parts of a machine's disk, in bytes. Before and behind them is room for the partition table.
 const (
-	bootStart  = 1 << 20
-	bootSize   = 64 << 20
-	rootStart  = bootStart + bootSize
-	rootSize   = 256 << 20
-	stateStart = rootStart + rootSize
-	stateSize  = 4 << 20
-	diskSize   = stateStart + stateSize
-)
-
-// The numbers of its partitions.
-const (
-	bootPartition = iota + 1
-	rootPartition
-	statePartition
+	bootStart      = 1 << 20
+	bootSize       = 64 << 20
+	rootStart      = bootStart + bootSize
+	rootSize       = 256 << 20
+	stateStart     = rootStart + rootSize
+	stateSize      = 4 << 20
+	variablesStart = stateStart + stateSize
+	variablesSize  = 4 << 20
+	diskSize       = variablesStart + variablesSize + 1<<20
 )
 
 // disk is a machine's, attached: /boot and the volume of the roots are devices of it. So both are
@@ -35,10 +30,14 @@ const (
 type disk struct {
 	loop       *loopback.Loop
 	boot, root string // devices
-	state      string // device for what a boot loader writes elsewhere than in /boot
-	// top is where the one of them is mounted that mount was told, "" while none is.
-	top string
+	state      string // device for what a boot loader has elsewhere than in /boot
+	variables  string // device for what firmware has elsewhere than on a disk
+	// mounts is where those are mounted that mount was told.
+	mounts map[string]string
 }
+
+// statePartition is the number of the partition for the state.
+const statePartition = 3
 
 // attach gives a disk in a file its devices.
 func attach(image string) (*disk, error) {
@@ -46,15 +45,14 @@ func attach(image string) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &disk{loop: loop}
-	if d.boot, err = loop.AddPartition(bootPartition, bootStart, bootSize); err == nil {
-		d.root, err = loop.AddPartition(rootPartition, rootStart, rootSize)
-	}
-	if err == nil {
-		d.state, err = loop.AddPartition(statePartition, stateStart, stateSize)
-	}
-	if err != nil {
-		return nil, errors.Join(err, loop.Detach())
+	d := &disk{loop: loop, mounts: map[string]string{}}
+	for i, part := range []struct {
+		device      *string
+		start, size int64
+	}{{&d.boot, bootStart, bootSize}, {&d.root, rootStart, rootSize}, {&d.state, stateStart, stateSize}, {&d.variables, variablesStart, variablesSize}} {
+		if *part.device, err = loop.AddPartition(i+1, part.start, part.size); err != nil {
+			return nil, errors.Join(err, loop.Detach())
+		}
 	}
 	return d, nil
 }
@@ -63,8 +61,8 @@ func (d *disk) detach() error { return errors.Join(d.unmount(), d.loop.Detach())
 
 // mount mounts a device of the disk that has ext2, as a machine does that comes up: what was not unmounted is
 // repaired before. Once it is mounted there is nothing to do.
-func (d *disk) mount(ctx context.Context, device string) error {
-	if d.top != "" {
+func (d *disk) mount(ctx context.Context, device string, options ...string) error {
+	if d.mounts[device] != "" {
 		return nil
 	}
 	if err := repair(ctx, device); err != nil {
@@ -74,21 +72,20 @@ func (d *disk) mount(ctx context.Context, device string) error {
 	if err != nil {
 		return err
 	}
-	if err := loopback.Mount(device, top, loopback.Ext4); err != nil { // as others mount it at the same time
+	if err := loopback.Mount(device, top, loopback.Ext4, options...); err != nil { // as others mount it at the same time
 		return errors.Join(err, os.Remove(top))
 	}
-	d.top = top
+	d.mounts[device] = top
 	return nil
 }
 
-// unmount undoes mount.
-func (d *disk) unmount() error {
-	if d.top == "" {
-		return nil
+// unmount undoes mount, of all devices.
+func (d *disk) unmount() (err error) {
+	for device, top := range d.mounts {
+		delete(d.mounts, device)
+		err = errors.Join(err, loopback.Unmount(top), os.Remove(top))
 	}
-	top := d.top
-	d.top = ""
-	return errors.Join(loopback.Unmount(top), os.Remove(top))
+	return err
 }
 
 // repair repairs an ext filesystem that was not unmounted.
@@ -104,30 +101,22 @@ func repair(ctx context.Context, device string) error {
 // sector is the unit of partition tables, in bytes.
 const sector = 512
 
-// writeTable writes a partition table, which only boot loaders read here: a master boot record, whose first
-// partition is marked as the one to boot from.
-func (d *disk) writeTable() error {
-	const entries, entrySize, bootable = 446, 16, 0x80
-	table := make([]byte, sector)
-	for i, part := range []struct {
-		kind        byte
-		start, size uint32
-	}{{0x83, bootStart, bootSize}, {0x83, rootStart, rootSize}, {0x0c, stateStart, stateSize}} {
-		entry := table[entries+i*entrySize:]
-		if i == 0 {
-			entry[0] = bootable
-		}
-		entry[4] = part.kind
-		binary.LittleEndian.PutUint32(entry[8:], part.start/sector)
-		binary.LittleEndian.PutUint32(entry[12:], part.size/sector)
-	}
-	copy(table[sector-2:], "\x55\xaa")
-	file, err := os.OpenFile(d.loop.Path, os.O_WRONLY, 0)
-	if err != nil {
+// diskTable is the partition table, which only boot loaders and their plugins read here: an extended boot loader
+// partition, from which U-Boot would boot, and an EFI system partition.
+var diskTable = fmt.Sprintf(`label: gpt
+unit: sectors
+start=%d, size=%d, type=bc13c2ff-59e6-4262-a352-b275fd6f7172, attrs=LegacyBIOSBootable
+start=%d, size=%d, type=linux
+start=%d, size=%d, type=uefi
+start=%d, size=%d, type=linux
+`, bootStart/sector, bootSize/sector, rootStart/sector, rootSize/sector, stateStart/sector, stateSize/sector, variablesStart/sector, variablesSize/sector)
+
+func writeTable(ctx context.Context, image string) error {
+	script := image + ".sfdisk"
+	if err := os.WriteFile(script, []byte(diskTable), 0o600); err != nil {
 		return err
 	}
-	_, err = file.WriteAt(table, 0)
-	return errors.Join(err, file.Sync(), file.Close())
+	return errors.Join(run(ctx, "sh", "-c", `/sbin/sfdisk -q "$0" <"$1"`, image, script), os.Remove(script))
 }
 
 // copyDisk makes a copy of a disk, in a new file that shares with it what both have.
@@ -160,6 +149,9 @@ func mounted(device string, filesystem loopback.Filesystem, act func(top string)
 // the boot loader in /boot.
 func newDisk(ctx context.Context, image string, l loader, s *system) error {
 	if err := loopback.CreateImage(image, diskSize); err != nil {
+		return err
+	}
+	if err := writeTable(ctx, image); err != nil {
 		return err
 	}
 	return attached(image, func(d *disk) error {

@@ -36,6 +36,12 @@ type preparer interface {
 	prepare(ctx context.Context, d *disk) error
 }
 
+// wrapper is a loader whose plugin needs to run in surroundings of its own.
+type wrapper interface {
+	// wrap gives the words of a command before a program and its arguments.
+	wrap(d *disk) []string
+}
+
 // formatter is a loader that reads /boot from another filesystem than ext4.
 type formatter interface {
 	filesystem() loopback.Filesystem
@@ -55,7 +61,7 @@ type started struct {
 }
 
 // loaders are those that run on this host.
-var loaders = []loader{grub{}, extlinux{}, uboot{}, uboot{extlinux: true}, sdboot{}}
+var loaders = []loader{grub{}, extlinux{}, uboot{}, uboot{extlinux: true}, sdboot{}, xbootldr{}}
 
 func run(ctx context.Context, program string, arguments ...string) error {
 	_, err := command.Run(ctx, nil, program, arguments...)

@@ -61,8 +61,12 @@ func (m *machine) config() string { return filepath.Join(m.work, "config.toml") 
 func (m *machine) line() string   { return filepath.Join(m.work, "cmdline") }
 
 // command is the updater with these arguments, once it is configured.
-func (m *machine) command(ctx context.Context, arguments ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, filepath.Join(m.programs, "bin/tbupdate"), append([]string{"--config", m.config(), "--cmdline", m.line()}, arguments...)...)
+func (m *machine) command(ctx context.Context, d *disk, arguments ...string) *exec.Cmd {
+	words := append([]string{filepath.Join(m.programs, "bin/tbupdate"), "--config", m.config(), "--cmdline", m.line()}, arguments...)
+	if l, ok := m.loader.(wrapper); ok {
+		words = append(l.wrap(d), words...)
+	}
+	return exec.CommandContext(ctx, words[0], words[1:]...)
 }
 
 // tbupdate runs the updater on the disk. feed, if there is one, gives it its standard input.
@@ -70,7 +74,7 @@ func (m *machine) tbupdate(ctx context.Context, d *disk, feed func(io.WriteClose
 	if err := m.configure(ctx, d); err != nil {
 		return answer{}, err
 	}
-	program := m.command(ctx, arguments...)
+	program := m.command(ctx, d, arguments...)
 	var stdout, stderr bytes.Buffer
 	program.Stdout, program.Stderr = &stdout, &stderr
 	err := runFed(program, feed)

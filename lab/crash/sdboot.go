@@ -55,7 +55,7 @@ func putEntry(top string, s *system) error {
 }
 
 func (sdboot) config(d *disk) string {
-	return fmt.Sprintf("[boot]\nplugin = \"extboot\"\n[boot.config]\nloader = \"systemd-boot\"\nesp = %q\n", d.top)
+	return fmt.Sprintf("[boot]\nplugin = \"extboot\"\n[boot.config]\nloader = \"systemd-boot\"\nesp = %q\n", d.mounts[d.boot])
 }
 
 func (sdboot) prepare(ctx context.Context, d *disk) error { return d.mount(ctx, d.boot) }

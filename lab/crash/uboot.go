@@ -55,7 +55,7 @@ func (u uboot) install(ctx context.Context, d *disk, top string, s *system) erro
 	} else {
 		err = putBootScript(ctx, top, fmt.Sprintf(ubootScript, kernel, initrd))
 	}
-	return errors.Join(err, d.writeTable(), loopback.Format(ctx, d.state, loopback.Ext2), makeBoardTree(ctx, boardTree(d)))
+	return errors.Join(err, loopback.Format(ctx, d.state, loopback.Ext2), makeBoardTree(ctx, boardTree(d)))
 }
 
 func putBootScript(ctx context.Context, top, text string) error {
@@ -69,7 +69,7 @@ func putBootScript(ctx context.Context, top, text string) error {
 // config has the plugin write what U-Boot boots an entry by itself, without flash-kernel.
 func (uboot) config(d *disk) string {
 	return fmt.Sprintf("[boot]\nplugin = \"flashkernel\"\n[boot.config]\ndevice = %q\nstate = %q\nstate_partition = \"%d\"\nmethod = \"extlinux\"\n",
-		d.boot, d.top, statePartition)
+		d.boot, d.mounts[d.state], statePartition)
 }
 
 // prepare mounts the state.

@@ -30,6 +30,7 @@ var hostPrograms = map[string]string{
 	"plugins/tbupdate-fs-btrfs":     "./plugins/btrfs",
 	"plugins/tbupdate-boot-extboot": "./plugins/extboot",
 	flashKernelPlugin:               "./plugins/flashkernel",
+	"plugins/tbupdate-boot-live":    "./lab/crash/live",
 }
 
 // build builds programs from the module at top into the cache, static and without
