@@ -23,7 +23,7 @@ type rot struct {
 
 var (
 	inBoot   = [2]int64{bootStart, rootStart}
-	inVolume = [2]int64{rootStart, diskSize}
+	inVolume = [2]int64{rootStart, stateStart}
 )
 
 // rots are all of them.
