@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"sync"
 
@@ -29,7 +28,7 @@ func cut(ctx context.Context, top string, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	directory, err := os.MkdirTemp(filepath.Join(top, "build"), "crash-")
+	directory, err := os.MkdirTemp("", "lab-crash-")
 	if err != nil {
 		return err
 	}
@@ -89,9 +88,11 @@ func tryAll(ctx context.Context, s *crash.Workshop, wanted *regexp.Regexp, o cra
 		})
 	}
 	for i := range cases {
-		next <- i
+		if ctx.Err() == nil {
+			next <- i
+		}
 	}
 	close(next)
 	workers.Wait()
-	return results, errors.Join(faults...)
+	return results, errors.Join(append(faults, context.Cause(ctx))...)
 }
