@@ -16,7 +16,7 @@ import (
 
 // list shows the stories.
 func list() error {
-	cases, err := scenario.Cases(scenario.SetFull)
+	cases, err := scenario.Cases(scenario.SetCrash)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func list() error {
 
 // play plays a story once.
 func play(ctx context.Context, w *machine.Workshop, story, platform string) error {
-	cases, err := scenario.Cases(scenario.SetFull)
+	cases, err := scenario.Cases(scenario.SetCrash)
 	if err != nil {
 		return err
 	}

@@ -56,12 +56,6 @@ type recorded struct {
 
 func (r *recorded) close() error { return errors.Join(r.log.Close(), r.replay.Close()) }
 
-// superblocks are where btrfs has its copies. It takes it that each is written at once: a torn one cannot
-// be mounted, whoever wrote it, and no order of writes helps against that.
-var superblocks = []int64{64 << 10, 64 << 20}
-
-const superblockSize = 4096
-
 // record has a step done on the disk. name is for its files.
 func (m *machine) record(ctx context.Context, act step, name string) (*recorded, error) {
 	base, directory := filepath.Join(m.work, name+"-base"), filepath.Join(m.work, name)
@@ -83,9 +77,7 @@ func (m *machine) record(ctx context.Context, act step, name string) (*recorded,
 	if err != nil {
 		return nil, err
 	}
-	for _, offset := range superblocks {
-		log.Whole(rootStart+offset, superblockSize)
-	}
+	log.Btrfs(rootStart)
 	replay, err := log.NewReplay(base)
 	if err != nil {
 		return nil, errors.Join(err, log.Close())

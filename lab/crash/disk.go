@@ -133,18 +133,6 @@ func attached(image string, act func(*disk) error) error {
 	return errors.Join(act(d), d.detach())
 }
 
-// mounted runs act with a device mounted.
-func mounted(device string, filesystem loopback.Filesystem, act func(top string) error, options ...string) error {
-	top, err := os.MkdirTemp("", "lab-crash-")
-	if err != nil {
-		return err
-	}
-	if err := loopback.Mount(device, top, filesystem, options...); err != nil {
-		return errors.Join(err, os.Remove(top))
-	}
-	return errors.Join(act(top), loopback.Unmount(top), os.Remove(top))
-}
-
 // newDisk makes a machine's disk with a system on it, the way an installer does: in a subvolume, with
 // the boot loader in /boot.
 func newDisk(ctx context.Context, image string, l loader, s *system) error {
@@ -162,10 +150,10 @@ func newDisk(ctx context.Context, image string, l loader, s *system) error {
 		if err := loopback.Format(ctx, d.root, loopback.Btrfs, "-L", "root"); err != nil {
 			return err
 		}
-		if err := mounted(d.root, loopback.Btrfs, func(top string) error { return install(ctx, top, s) }); err != nil {
+		if err := loopback.Mounted(d.root, loopback.Btrfs, func(top string) error { return install(ctx, top, s) }); err != nil {
 			return err
 		}
-		return mounted(d.boot, loopback.Ext4, func(top string) error { return l.install(ctx, d, top, s) })
+		return loopback.Mounted(d.boot, loopback.Ext4, func(top string) error { return l.install(ctx, d, top, s) })
 	})
 }
 

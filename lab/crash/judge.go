@@ -39,7 +39,7 @@ func (m *machine) powerOn(ctx context.Context, d *disk) (booted, error) {
 		return booted{}, err
 	}
 	b := booted{trial: strings.Contains(s.arguments, "tbupdate.trial=1")}
-	err = mounted(d.root, loopback.Btrfs, func(top string) error {
+	err = loopback.Mounted(d.root, loopback.Btrfs, func(top string) error {
 		got, err := listing.Of(top)
 		if err != nil {
 			return err
@@ -199,7 +199,7 @@ func (m *machine) contents(d *disk) (map[string]string, error) {
 	if err := d.unmount(); err != nil { // nothing can be mounted read-only that is mounted writable
 		return nil, err
 	}
-	err := mounted(d.boot, loopback.Ext4, func(top string) error {
+	err := loopback.Mounted(d.boot, loopback.Ext4, func(top string) error {
 		lines, err := listing.Of(top)
 		for path, line := range lines {
 			all["boot/"+path] = line
@@ -209,7 +209,7 @@ func (m *machine) contents(d *disk) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return all, mounted(d.root, loopback.Btrfs, func(top string) error {
+	return all, loopback.Mounted(d.root, loopback.Btrfs, func(top string) error {
 		lines, err := listing.Of(top)
 		for path, line := range lines {
 			all["volume/"+path] = line

@@ -73,7 +73,7 @@ func (sdboot) start(ctx context.Context, d *disk) (started, error) {
 		return started{}, err
 	}
 	if counted := entry.countedDown(); counted != entry.file {
-		err := mounted(d.boot, loopback.Ext4, func(top string) error {
+		err := loopback.Mounted(d.boot, loopback.Ext4, func(top string) error {
 			directory := filepath.Join(top, sdbootEntries)
 			return os.Rename(filepath.Join(directory, entry.file), filepath.Join(directory, counted))
 		})

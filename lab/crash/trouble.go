@@ -111,7 +111,7 @@ func (m *machine) appliesInPart(ctx context.Context, d *disk, eighths int, happe
 // volume that cannot be had here: the kernel refuses while a file of it is written. A story has it (read-only).
 func onReadOnlyBoot(ctx context.Context, m *machine, degree int) ([]string, error) {
 	return []string{first}, attached(m.image, func(d *disk) error {
-		return mounted(d.boot, loopback.Ext4, func(top string) error {
+		return loopback.Mounted(d.boot, loopback.Ext4, func(top string) error {
 			return m.appliesInPart(ctx, d, degree, func() error { return remountReadOnly(ctx, top) })
 		})
 	})
@@ -151,12 +151,12 @@ const filler = "filler"
 
 // fill leaves so many bytes for data on the volume.
 func fill(d *disk, free int64) error {
-	return mounted(d.root, loopback.Btrfs, func(top string) error { return fillUp(top, free) }, "subvolid=5")
+	return loopback.Mounted(d.root, loopback.Btrfs, func(top string) error { return fillUp(top, free) }, "subvolid=5")
 }
 
 // fillUnderQuota has btrfs count what subvolumes take, and leaves so much room.
 func fillUnderQuota(d *disk, degree int) error {
-	err := mounted(d.root, loopback.Btrfs, func(top string) error {
+	err := loopback.Mounted(d.root, loopback.Btrfs, func(top string) error {
 		return run(context.Background(), "btrfs", "quota", "enable", top)
 	}, "subvolid=5")
 	if err != nil {
@@ -166,7 +166,7 @@ func fillUnderQuota(d *disk, degree int) error {
 }
 
 func fillBoot(d *disk, free int64) error {
-	return mounted(d.boot, loopback.Ext4, func(top string) error { return fillUp(top, free) })
+	return loopback.Mounted(d.boot, loopback.Ext4, func(top string) error { return fillUp(top, free) })
 }
 
 func fillUp(top string, free int64) error {
@@ -194,7 +194,7 @@ func fillMetadata(d *disk, degree int) error {
 	if err := fill(d, 0); err != nil {
 		return err
 	}
-	return mounted(d.root, loopback.Btrfs, func(top string) error {
+	return loopback.Mounted(d.root, loopback.Btrfs, func(top string) error {
 		directory := filepath.Join(top, filler+".d")
 		if err := os.Mkdir(directory, 0o700); err != nil {
 			return err
@@ -220,11 +220,11 @@ func fillMetadata(d *disk, degree int) error {
 
 // makeRoom removes what fill and fillMetadata made.
 func makeRoom(d *disk) error {
-	return mounted(d.root, loopback.Btrfs, removeFillers, "subvolid=5")
+	return loopback.Mounted(d.root, loopback.Btrfs, removeFillers, "subvolid=5")
 }
 
 func makeRoomInBoot(d *disk) error {
-	return mounted(d.boot, loopback.Ext4, removeFillers)
+	return loopback.Mounted(d.boot, loopback.Ext4, removeFillers)
 }
 
 func removeFillers(top string) error {

@@ -41,14 +41,14 @@ func (xbootldr) install(ctx context.Context, d *disk, top string, s *system) err
 			return err
 		}
 	}
-	err := mounted(d.state, loopback.Ext4, func(top string) error {
+	err := loopback.Mounted(d.state, loopback.Ext4, func(top string) error {
 		const drivers = "EFI/systemd/drivers"
 		return putFiles(top, map[string]string{sdbootConfig: "timeout 0\n", drivers + "/ext4_x64.efi": "an EFI driver"})
 	})
 	if err != nil {
 		return err
 	}
-	return mounted(d.variables, loopback.Ext4, func(top string) error {
+	return loopback.Mounted(d.variables, loopback.Ext4, func(top string) error {
 		return putFiles(top, map[string]string{variableInfo: string(variableAttributes) + encodeUTF16("systemd-boot 252\x00")})
 	})
 }
@@ -109,7 +109,7 @@ func takeVariable(ctx context.Context, d *disk, name string) (string, error) {
 	if err != nil || len(content) < len(variableAttributes) { // there is none
 		return "", nil
 	}
-	err = mounted(d.variables, loopback.Ext4, func(top string) error { return os.Remove(filepath.Join(top, name)) }, "sync")
+	err = loopback.Mounted(d.variables, loopback.Ext4, func(top string) error { return os.Remove(filepath.Join(top, name)) }, "sync")
 	return strings.TrimRight(decodeUTF16(content[len(variableAttributes):]), "\x00"), err
 }
 

@@ -124,7 +124,7 @@ func (d *Disk) writeBootRecord(coreFile string) error {
 	if int64(len(core)) > d.spec.Platform.First.Size {
 		return errors.New("GRUB's core image is bigger than its partition")
 	}
-	first := uint64(d.Starts[0] / sector)
+	first := uint64(d.Partitions[0].Start / sector)
 	binary.LittleEndian.PutUint64(boot[bootKernel:], first)
 	for i := range driveCheckBytes {
 		boot[bootDriveCheck+i] = noOperation
@@ -138,6 +138,6 @@ func (d *Disk) writeBootRecord(coreFile string) error {
 	if _, err := f.WriteAt(boot[:bootRecordCode], 0); err != nil {
 		return err
 	}
-	_, err = f.WriteAt(core, d.Starts[0])
+	_, err = f.WriteAt(core, d.Partitions[0].Start)
 	return err
 }

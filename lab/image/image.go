@@ -51,8 +51,8 @@ const (
 // Disk is an image while it is being made.
 type Disk struct {
 	Image string
-	// Starts are where the partitions begin, in bytes: First, /boot, root.
-	Starts [3]int64
+	// Partitions are First, /boot and root.
+	Partitions [3]Span
 	// Devices are the block devices of /boot and of the root.
 	BootDevice, RootDevice string
 	BootUUID, RootUUID     string

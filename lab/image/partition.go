@@ -24,31 +24,38 @@ const (
 	linuxData  = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 )
 
-// sizes gives those of the three partitions.
-func (d *Disk) sizes() [3]int64 {
-	boot := d.spec.BootSize
+// Span is a part of a disk, in bytes.
+type Span struct{ Start, Size int64 }
+
+// Partitions says where the partitions are: First, /boot, root.
+func (s Spec) Partitions() (all [3]Span) {
+	boot := s.BootSize
 	if boot == 0 {
 		boot = bootSize
 	}
-	return [3]int64{d.spec.Platform.First.Size, boot, rootSize}
+	end := int64(alignment)
+	for i, size := range [3]int64{s.Platform.First.Size, boot, rootSize} {
+		all[i] = Span{end, size}
+		end += size
+	}
+	return all
 }
 
 // partition makes the image file with its table.
 func (d *Disk) partition(ctx context.Context) error {
 	types := [3]string{d.spec.Platform.First.Type, extendedBt, linuxData}
 	table := bytes.NewBufferString("label: gpt\n")
-	end := int64(alignment)
-	for i, size := range d.sizes() {
-		d.Starts[i] = end
-		end += size
-		fmt.Fprintf(table, "start=%d, size=%d, type=%s", d.Starts[i]/sector, size/sector, types[i])
+	d.Partitions = d.spec.Partitions()
+	for i, p := range d.Partitions {
+		fmt.Fprintf(table, "start=%d, size=%d, type=%s", p.Start/sector, p.Size/sector, types[i])
 		if types[i] == extendedBt {
 			// What extlinux' boot record and U-Boot's distro boot look for.
 			fmt.Fprint(table, ", attrs=LegacyBIOSBootable")
 		}
 		fmt.Fprintln(table)
 	}
-	if err := loopback.CreateImage(d.Image, end+alignment); err != nil {
+	last := d.Partitions[len(d.Partitions)-1]
+	if err := loopback.CreateImage(d.Image, last.Start+last.Size+alignment); err != nil {
 		return err
 	}
 	sfdisk := exec.CommandContext(ctx, "/usr/sbin/sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", d.Image)
@@ -64,7 +71,7 @@ func (d *Disk) attach(ctx context.Context) (err error) {
 	if d.spec.Platform.First.FAT {
 		// By mtools at an offset: the host's kernel needs no vfat.
 		if _, err := command.Run(ctx, nil, "mformat", "-i", d.FAT(), "-F", "-v", "LAB",
-			"-T", fmt.Sprint(d.spec.Platform.First.Size/sector), "-h", "64", "-s", "32", "-H", fmt.Sprint(d.Starts[0]/sector), "::"); err != nil {
+			"-T", fmt.Sprint(d.spec.Platform.First.Size/sector), "-h", "64", "-s", "32", "-H", fmt.Sprint(d.Partitions[0].Start/sector), "::"); err != nil {
 			return err
 		}
 	}
@@ -76,11 +83,10 @@ func (d *Disk) attach(ctx context.Context) (err error) {
 			_ = d.loop.Detach()
 		}
 	}()
-	sizes := d.sizes()
-	if d.BootDevice, err = d.loop.AddPartition(2, d.Starts[1], sizes[1]); err != nil {
+	if d.BootDevice, err = d.loop.AddPartition(2, d.Partitions[1].Start, d.Partitions[1].Size); err != nil {
 		return err
 	}
-	if d.RootDevice, err = d.loop.AddPartition(3, d.Starts[2], sizes[2]); err != nil {
+	if d.RootDevice, err = d.loop.AddPartition(3, d.Partitions[2].Start, d.Partitions[2].Size); err != nil {
 		return err
 	}
 	if d.BootUUID, err = newUUID(); err != nil {
@@ -98,7 +104,7 @@ func (d *Disk) attach(ctx context.Context) (err error) {
 }
 
 // FAT is the first partition, for the mtools option -i.
-func (d *Disk) FAT() string { return fmt.Sprintf("%s@@%d", d.Image, d.Starts[0]) }
+func (d *Disk) FAT() string { return fmt.Sprintf("%s@@%d", d.Image, d.Partitions[0].Start) }
 
 // newUUID gives a random one (RFC 9562, version 4).
 func newUUID() (string, error) {

@@ -45,6 +45,9 @@ type Platform struct {
 	Complete func(ctx context.Context, store cache.Store) (Platform, error)
 }
 
+// VariablesFile is the name of a machine's own copy of Variables.
+const VariablesFile = "variables"
+
 // Board gives QEMU's arguments for a machine that keeps what belongs to it alone, the
 // firmware's variables, in this directory.
 func (p Platform) Board(directory string) ([]string, error) {
@@ -56,7 +59,7 @@ func (p Platform) Board(directory string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	variables := filepath.Join(directory, "variables")
+	variables := filepath.Join(directory, VariablesFile)
 	if err := os.WriteFile(variables, content, 0o600); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/trebuchet-update/tbupdate/lab/command"
 	"github.com/trebuchet-update/tbupdate/lab/guest/protocol"
 	"github.com/trebuchet-update/tbupdate/lab/image"
 	"github.com/trebuchet-update/tbupdate/lab/qemu"
@@ -61,6 +62,9 @@ type Options struct {
 	Watchdog string
 	// Release is the number of the release that is installed; 0 means 1.
 	Release int
+	// Disk is a raw image to run on, which stays as it is, instead of a new one; Variables is a file
+	// with the firmware's variables that goes with it. "" for a new machine.
+	Disk, Variables string
 }
 
 // Machine is a machine with its disk.
@@ -70,8 +74,11 @@ type Machine struct {
 	Releases *release.Builder
 	// Installed is the release that was installed first.
 	Installed release.Release
+	// Partitions are those of the disk.
+	Partitions [3]image.Span
 
 	directory string
+	disk      string // over an image
 	payload   string // the file behind the second disk
 }
 
@@ -110,9 +117,15 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 	if spec.Tree, err = m.Releases.Tree(ctx, m.Installed); err != nil {
 		return nil, err
 	}
-	disk, err := image.Build(ctx, m.Releases.Store, spec)
-	if err != nil {
-		return nil, err
+	m.Partitions = spec.Partitions()
+	disk := options.Disk
+	if disk == "" {
+		if disk, err = image.Build(ctx, m.Releases.Store, spec); err != nil {
+			return nil, err
+		}
+	}
+	if m.Platform.Variables != "" && options.Variables != "" {
+		m.Platform.Variables = options.Variables
 	}
 	if m.directory, err = os.MkdirTemp("", "lab-machine-"); err != nil {
 		return nil, err
@@ -127,8 +140,8 @@ func (w *Workshop) build(ctx context.Context, platform image.Platform, options O
 
 // assemble gives the machine its disks, its firmware and its watchdog.
 func (m *Machine) assemble(ctx context.Context, disk, watchdog string) error {
-	overlay := filepath.Join(m.directory, "disk.qcow2")
-	if err := image.Overlay(ctx, disk, overlay); err != nil {
+	m.disk = filepath.Join(m.directory, "disk.qcow2")
+	if err := image.Overlay(ctx, disk, m.disk); err != nil {
 		return err
 	}
 	m.payload = filepath.Join(m.directory, "payload")
@@ -147,10 +160,19 @@ func (m *Machine) assemble(ctx context.Context, disk, watchdog string) error {
 	}
 	m.Machine = qemu.New(qemu.Config{
 		Program: m.Platform.Program, Arguments: board, Memory: m.Platform.Memory, Directory: m.directory,
-		Disks: []qemu.Disk{{Path: overlay, Format: "qcow2"}, {Path: m.payload, Format: "raw", ReadOnly: true}},
+		Disks: []qemu.Disk{{Path: m.disk, Format: "qcow2"}, {Path: m.payload, Format: "raw", ReadOnly: true}},
 	})
 	return nil
 }
+
+// CopyDisk writes what is on the disk of a machine that is off into a raw image.
+func (m *Machine) CopyDisk(ctx context.Context, to string) error {
+	_, err := command.Run(ctx, nil, "qemu-img", "convert", "-O", "raw", m.disk, to)
+	return err
+}
+
+// Variables is the file with the firmware's variables, if the platform has any.
+func (m *Machine) Variables() string { return filepath.Join(m.directory, image.VariablesFile) }
 
 // Close cuts the power and removes the machine.
 func (m *Machine) Close() error {

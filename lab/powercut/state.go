@@ -62,6 +62,20 @@ const tearing = 512
 // this a loss of power may leave a part of any write.
 func (l *Log) Whole(offset, length int64) { l.whole = append(l.whole, span{offset, offset + length}) }
 
+// btrfsSuperblocks are where btrfs has copies of its superblock, on a filesystem of less than 256 GiB, and
+// btrfsSuperblock is the size of each, in bytes.
+var btrfsSuperblocks = []int64{64 << 10, 64 << 20}
+
+const btrfsSuperblock = 4096
+
+// Btrfs says that a btrfs begins at a byte of the disk. It takes it that each of its superblocks is written at
+// once: a torn one cannot be mounted, whoever wrote it, and no order of writes helps against that.
+func (l *Log) Btrfs(start int64) {
+	for _, offset := range btrfsSuperblocks {
+		l.Whole(start+offset, btrfsSuperblock)
+	}
+}
+
 // span is a part of a disk.
 type span struct{ begin, end int64 }
 

@@ -13,7 +13,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +43,7 @@ type Disk struct {
 	Path     string
 	Format   string // "raw" or "qcow2"
 	ReadOnly bool
+	log      string // see Record
 }
 
 // Machine is a virtual machine that can be switched on and off. Its methods may be
@@ -163,15 +166,58 @@ func (m *Machine) arguments() []string {
 		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name="+protocol.Port,
 		"-qmp", "unix:"+filepath.Join(m.config.Directory, "qmp"))
 	for i, disk := range m.config.Disks {
-		// writeback: what the guest wrote stays in this machine's page cache when QEMU is
-		// killed, and a flush is a flush. "unsafe" would make a power cut a lie.
-		drive := fmt.Sprintf("if=none,id=disk%d,file=%s,format=%s,cache=writeback", i, disk.Path, disk.Format)
-		if disk.ReadOnly {
-			drive += ",readonly=on"
-		}
-		arguments = append(arguments, "-drive", drive, "-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
+		node := fmt.Sprintf("disk%d", i)
+		arguments = append(append(arguments, disk.arguments(node)...), "-device", "virtio-blk-pci,drive="+node)
 	}
 	return arguments
+}
+
+// arguments give the disk a name.
+func (d Disk) arguments(node string) []string {
+	// Neither way leaves flushes out, and what the guest wrote stays in this machine's page cache when
+	// QEMU is killed: so a power cut is none that a disk with a cache of its own would not make.
+	blockdev := func(format string, values ...any) []string {
+		return []string{"-blockdev", fmt.Sprintf(format, values...)}
+	}
+	format := node
+	if d.log != "" {
+		format += "-recorded"
+	}
+	arguments := slices.Concat(
+		blockdev("driver=file,node-name=%s-file,filename=%s,read-only=%s", node, escaped(d.Path), onOff(d.ReadOnly)),
+		blockdev("driver=%s,node-name=%s,file=%s-file,read-only=%s", d.Format, format, node, onOff(d.ReadOnly)),
+	)
+	if d.log != "" {
+		arguments = slices.Concat(arguments,
+			blockdev("driver=file,node-name=%s-log,filename=%s", node, escaped(d.log)),
+			// The log has to be whole also when the power was cut.
+			blockdev("driver=blklogwrites,node-name=%s,file=%s,log=%s-log,log-sector-size=512,log-super-update-interval=1", node, format, node),
+		)
+	}
+	return arguments
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// escaped gives a path as an option has it.
+func escaped(path string) string { return strings.ReplaceAll(path, ",", ",,") }
+
+// Record has all that the guest writes onto a disk and flushes recorded in a new file, as lab/powercut
+// reads it, from the next power on to the power off after that; "" for no more.
+func (m *Machine) Record(disk int, log string) error {
+	if m.process != nil {
+		return errors.New("cannot record a disk: the machine is on")
+	}
+	m.config.Disks[disk].log = log
+	if log == "" {
+		return nil
+	}
+	return os.WriteFile(log, nil, 0o600)
 }
 
 // listen makes a socket for QEMU to connect to; so nobody has to wait for QEMU to

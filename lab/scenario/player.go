@@ -29,6 +29,8 @@ import (
 //	                          has that device in the machine
 //	power-on                  switch it on
 //	power-cut                 cut the power; a failure, of which the time is taken
+//	off                       power off in an orderly way
+//	record                    record all that reaches the disk from the next power-on on
 //	reset                     press the reset button; a failure as well
 //	reboot                    restart in an orderly way
 //	update VARIANT [FLAG…]    apply, without rebooting, the next release after the one
@@ -51,6 +53,10 @@ import (
 //	status KEY=VALUE…         running, default, trial (version or none), state, or the
 //	                          state of a version
 //	history PATTERN           tbupdate history has a line like that
+//	states N VERSION…         whatever a loss of power could have left of the disk at any
+//	                          instant of what was recorded is whole, and N of these states,
+//	                          which are really booted, run one of these versions, "2:trial"
+//	                          for one on trial, and can be updated from there
 //	subvolumes NAME=VERSION…  what these subvolumes of the volume hold: root, current,
 //	                          previous; "none" when there is no such subvolume
 type player struct {
@@ -68,6 +74,8 @@ type player struct {
 	known map[string]release.Release
 	// failure is the last one, until the machine came back.
 	failure *failure
+	// recording is what the command record began, nil for none.
+	recording *recording
 }
 
 // failure is what a machine has to get over.
@@ -100,6 +108,11 @@ func Play(ctx context.Context, workshop *machine.Workshop, it Case, t testscript
 	}
 	defer func() {
 		result.Seconds = time.Since(began).Seconds()
+		if p.recording != nil {
+			if err := p.recording.close(); err != nil {
+				t.Log(err)
+			}
+		}
 		if p.machine != nil {
 			if !result.Passed {
 				t.Log("the console:\n" + p.machine.Console.Last(200))
@@ -123,6 +136,7 @@ func (p *player) commands() map[string]func(*testscript.TestScript, bool, []stri
 		"guest":  p.guest,
 	}
 	for name, act := range map[string]func(*testscript.TestScript, []string) error{
+		"off": p.off, "record": p.record, "states": p.states,
 		"machine": p.make, "power-on": p.powerOn, "power-cut": p.powerCut, "reset": p.reset, "reboot": p.reboot,
 		"background": p.background, "hold": p.hold, "held": p.held, "fails": p.fails,
 		"runs": p.runs, "comes-back-to": p.comesBackTo, "console": p.console, "confirmed": p.confirmed,

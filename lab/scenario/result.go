@@ -14,6 +14,10 @@ type Result struct {
 	Passed   bool    `json:"passed"`
 	Boots    int     `json:"boots"`
 	Seconds  float64 `json:"seconds"`
+	// States is how many states were looked at that a loss of power could have left, and Booted how many of
+	// them were booted.
+	States int `json:"states,omitempty"`
+	Booted int `json:"booted,omitempty"`
 	// Recoveries are the times from each failure until the system that the machine
 	// came back to was up, in seconds.
 	Recoveries []Recovery `json:"recoveries"`

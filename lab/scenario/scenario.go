@@ -30,9 +30,11 @@ const (
 	SetCI   Set = "ci"   // what every change has to pass
 	SetCore Set = "core" // make lab
 	SetFull Set = "full" // make test-full
+	// SetCrash cuts the power at every instant.
+	SetCrash Set = "crash" // make crash-full
 )
 
-var sets = []Set{SetCI, SetCore, SetFull}
+var sets = []Set{SetCI, SetCore, SetFull, SetCrash}
 
 // Scenario is a story.
 type Scenario struct {

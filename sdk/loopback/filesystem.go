@@ -111,6 +111,18 @@ func Mount(device, directory string, filesystem Filesystem, options ...string) e
 	return nil
 }
 
+// Mounted runs act while a filesystem is mounted, on a directory that is made for it.
+func Mounted(device string, filesystem Filesystem, act func(directory string) error, options ...string) error {
+	directory, err := os.MkdirTemp("", "mounted-")
+	if err != nil {
+		return err
+	}
+	if err := Mount(device, directory, filesystem, options...); err != nil {
+		return errors.Join(err, os.Remove(directory))
+	}
+	return errors.Join(act(directory), Unmount(directory), os.Remove(directory))
+}
+
 // How long is waited for what passes: a mount that is busy, a loop device that goes.
 const (
 	busyTries = 100
