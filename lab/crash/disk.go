@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/trebuchet-update/tbupdate/lab/command"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
@@ -59,7 +60,7 @@ func attach(image string) (*disk, error) {
 
 func (d *disk) detach() error { return errors.Join(d.unmount(), d.loop.Detach()) }
 
-// mount mounts a device of the disk that has ext2, as a machine does that comes up: what was not unmounted is
+// mount mounts a device of the disk that has an ext filesystem without a journal, as a machine does that comes up: what was not unmounted is
 // repaired before. Once it is mounted there is nothing to do.
 func (d *disk) mount(ctx context.Context, device string, options ...string) error {
 	if d.mounts[device] != "" {
@@ -72,7 +73,7 @@ func (d *disk) mount(ctx context.Context, device string, options ...string) erro
 	if err != nil {
 		return err
 	}
-	if err := loopback.Mount(device, top, loopback.Ext4, options...); err != nil { // as others mount it at the same time
+	if err := loopback.Mount(device, top, loopback.Ext4, options...); err != nil {
 		return errors.Join(err, os.Remove(top))
 	}
 	d.mounts[device] = top
@@ -112,11 +113,12 @@ start=%d, size=%d, type=linux
 `, bootStart/sector, bootSize/sector, rootStart/sector, rootSize/sector, stateStart/sector, stateSize/sector, variablesStart/sector, variablesSize/sector)
 
 func writeTable(ctx context.Context, image string) error {
-	script := image + ".sfdisk"
-	if err := os.WriteFile(script, []byte(diskTable), 0o600); err != nil {
-		return err
+	sfdisk := exec.CommandContext(ctx, "/usr/sbin/sfdisk", "-q", image)
+	sfdisk.Stdin = strings.NewReader(diskTable)
+	if output, err := sfdisk.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot write a partition table: %w: %s", err, output)
 	}
-	return errors.Join(run(ctx, "sh", "-c", `/sbin/sfdisk -q "$0" <"$1"`, image, script), os.Remove(script))
+	return nil
 }
 
 // copyDisk makes a copy of a disk, in a new file that shares with it what both have.
@@ -143,8 +145,7 @@ func newDisk(ctx context.Context, image string, l loader, s *system) error {
 		return err
 	}
 	return attached(image, func(d *disk) error {
-		// What boot loaders' drivers do not know of ext4 is left out.
-		if err := loopback.Format(ctx, d.boot, bootFilesystem(l), "-L", "boot", "-O", "^64bit,^metadata_csum,^metadata_csum_seed,^orphan_file"); err != nil {
+		if err := loopback.Format(ctx, d.boot, loopback.Ext4, "-L", "boot", "-O", bootFeatures(l)); err != nil {
 			return err
 		}
 		if err := loopback.Format(ctx, d.root, loopback.Btrfs, "-L", "root"); err != nil {

@@ -42,16 +42,17 @@ type wrapper interface {
 	wrap(d *disk) []string
 }
 
-// formatter is a loader that reads /boot from another filesystem than ext4.
-type formatter interface {
-	filesystem() loopback.Filesystem
-}
+// unjournaled is a loader whose /boot has no journal.
+type unjournaled interface{ unjournaled() }
 
-func bootFilesystem(l loader) loopback.Filesystem {
-	if f, ok := l.(formatter); ok {
-		return f.filesystem()
+// bootFeatures are features of the ext4 filesystem that is /boot. What boot loaders' drivers do not know of is left
+// out.
+func bootFeatures(l loader) string {
+	const features = "^64bit,^metadata_csum,^metadata_csum_seed,^orphan_file"
+	if _, ok := l.(unjournaled); ok {
+		return features + ",^has_journal"
 	}
-	return loopback.Ext4
+	return features
 }
 
 // started is what a boot loader starts.

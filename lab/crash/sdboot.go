@@ -18,14 +18,14 @@ import (
 // sdboot is systemd-boot with all on the EFI system partition, written down from its documentation (man systemd-boot
 // and loader.conf, version 252; the Boot Loader Specification): no program does on a host what it does.
 //
-// That partition is FAT, which the kernel of a host may not know. Here it is ext2, which has no journal either: what
-// is written and when is as it would be, what a torn write makes of names is not. The machines of lab/scenario have
-// FAT.
+// That partition is FAT, which the kernel of a host may not know. Here it is ext4 without a journal, which FAT does not
+// have either: what is written and when is as it would be, what a torn write makes of names is not. The machines of
+// lab/scenario have FAT.
 type sdboot struct{}
 
-func (sdboot) name() string                    { return "systemd-boot" }
-func (sdboot) counts() bool                    { return true }
-func (sdboot) filesystem() loopback.Filesystem { return loopback.Ext2 }
+func (sdboot) name() string { return "systemd-boot" }
+func (sdboot) counts() bool { return true }
+func (sdboot) unjournaled() {}
 
 const (
 	sdbootConfig  = "loader/loader.conf"

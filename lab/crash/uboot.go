@@ -219,7 +219,7 @@ func startBoard(ctx context.Context, image, tree, work string) (started, error) 
 	emulator.WaitDelay = time.Second
 	console, err := emulator.CombinedOutput()
 	if err != nil {
-		return started{}, fmt.Errorf("U-Boot does not end: %w: %q", err, console)
+		return started{}, fmt.Errorf("U-Boot starts no kernel and does not start again: %w: %q", err, console)
 	}
 	m, err := openMemory(ram)
 	if err != nil {
