@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,41 +23,32 @@ func main() {
 }
 
 // live hands everything on to the plugin.
-type live struct {
-	sdk.Boot
-	directory string
-}
+type live struct{ sdk.Boot }
 
-// start starts the plugin. Close ends it.
-func start(path string) (*live, error) {
+// start starts the plugin, which the end of this one ends.
+func start(path string) (live, error) {
 	program, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return live{}, err
 	}
 	defer program.Close()
-	directory, err := os.MkdirTemp("/run", "tbupdate-live-") // sockets want a short path
+	// The directory that this plugin was given goes with it.
+	process, err := launch.Start(context.Background(), launch.Config{Program: program, Path: path, RunDirectory: os.TempDir(), Log: os.Stderr})
 	if err != nil {
-		return nil, err
+		return live{}, err
 	}
-	process, err := launch.Start(context.Background(), launch.Config{Program: program, Path: path, RunDirectory: directory, Log: os.Stderr})
-	if err != nil {
-		return nil, errors.Join(err, os.Remove(directory))
-	}
-	return &live{process.Boot(), directory}, nil
+	return live{process.Boot()}, nil
 }
 
 // Describe implements sdk.Plugin: a plugin is called what its program is.
-func (l *live) Describe(ctx context.Context) (sdk.Description, error) {
+func (l live) Describe(ctx context.Context) (sdk.Description, error) {
 	d, err := l.Boot.Describe(ctx)
 	d.Name = "live"
 	return d, err
 }
 
 // Configure implements sdk.Plugin.
-func (l *live) Configure(ctx context.Context, setup sdk.Setup) error {
+func (l live) Configure(ctx context.Context, setup sdk.Setup) error {
 	setup.Live = true
 	return l.Boot.Configure(ctx, setup)
 }
-
-// Close implements sdk.Plugin.
-func (l *live) Close() error { return errors.Join(l.Boot.Close(), os.Remove(l.directory)) }
