@@ -29,6 +29,9 @@ type crashCase struct {
 	// steps are those that it takes, in order. A step that is added to the
 	// operation and not to this table fails the test.
 	steps []string
+	// calls are those of the plugins that may change something, in order. They are
+	// complete in the same way.
+	calls []string
 	// switches is the step from which on the machine may boot what comes after.
 	switches string
 	// before and after are the versions that the machine may boot, and may have as
@@ -58,6 +61,8 @@ var crashCases = []crashCase{
 		command: []string{"init"},
 		steps: []string{"init/clear", "init/snapshot", "init/state", "init/seal", "init/name", "init/copy", "init/stage",
 			"init/previous", "init/current", "init/root", "init/park", "init/set-default", "init/switch"},
+		calls: []string{"FS.Prepare", "FS.Snapshot", "FS.Seal", "FS.Rename", "FS.Snapshot", "Boot.Install",
+			"FS.Snapshot", "FS.Rename", "FS.SetDefault", "Boot.SetDefault"},
 		switches: "init/switch",
 		before:   outcome{boots: "installed"},
 		after:    outcome{boots: "1.0", root: "1.0"},
@@ -68,6 +73,8 @@ var crashCases = []crashCase{
 		command: []string{"apply", "--allow-unsigned", "update"},
 		steps: []string{"apply/clear", "apply/snapshot", "apply/deploy", "apply/seal", "apply/name", "apply/copy", "apply/stage",
 			"apply/previous", "apply/current", "apply/root", "apply/park", "apply/set-default", "apply/arm"},
+		calls: []string{"FS.Snapshot", "FS.Seal", "FS.Rename", "FS.Snapshot", "Boot.Install",
+			"FS.Snapshot", "FS.Delete", "FS.Snapshot", "FS.Exchange", "FS.Rename", "FS.SetDefault", "Boot.Arm"},
 		switches: "apply/arm",
 		before:   outcome{boots: "1.0", root: "1.0"},
 		after:    outcome{boots: "2.0", root: "2.0", trial: true},
@@ -82,6 +89,7 @@ var crashCases = []crashCase{
 		},
 		command:  []string{"confirm"},
 		steps:    []string{"confirm/switch"},
+		calls:    []string{"Boot.SetDefault"},
 		switches: "confirm/switch",
 		// The trial was used up when it booted: a crash before the confirmation
 		// comes back to the old pair.
@@ -100,6 +108,7 @@ var crashCases = []crashCase{
 		},
 		command:  []string{"rollback"},
 		steps:    []string{"rollback/previous", "rollback/current", "rollback/root", "rollback/park", "rollback/set-default", "rollback/switch"},
+		calls:    []string{"FS.Delete", "FS.Snapshot", "FS.Delete", "FS.Snapshot", "FS.Exchange", "FS.Rename", "FS.SetDefault", "Boot.SetDefault"},
 		switches: "rollback/switch",
 		before:   outcome{boots: "2.0", root: "2.0"},
 		after:    outcome{boots: "1.0", root: "1.0"},
@@ -115,6 +124,7 @@ var crashCases = []crashCase{
 		},
 		command:  []string{"recover"},
 		steps:    []string{"judge/evidence", "fall-back/disarm", "fall-back/previous", "fall-back/current", "fall-back/root", "fall-back/park", "fall-back/set-default"},
+		calls:    []string{"Boot.Disarm", "FS.Delete", "FS.Delete", "FS.Snapshot", "FS.Exchange", "FS.Rename", "FS.SetDefault"},
 		switches: "fall-back/disarm",
 		before:   outcome{boots: "1.0", root: "1.0"},
 		after:    outcome{boots: "1.0", root: "1.0"},
@@ -167,6 +177,7 @@ var crashCases = []crashCase{
 		},
 		command:  []string{"gc"},
 		steps:    []string{"collect/previous", "collect/unstage", "collect/remove"},
+		calls:    []string{"FS.Delete", "Boot.Remove", "FS.Delete", "FS.Delete"},
 		switches: "collect/previous",
 		before:   outcome{boots: "2.0", root: "2.0"},
 		after:    outcome{boots: "2.0", root: "2.0"},
@@ -183,6 +194,7 @@ var crashCases = []crashCase{
 		command: []string{"recover"},
 		steps: []string{"apply/disarm", "apply/clear", "apply/previous", "apply/current", "apply/root", "apply/park", "apply/set-default",
 			"apply/unstage", "apply/remove"},
+		calls:    []string{"FS.Delete", "FS.Delete", "FS.Snapshot", "FS.Exchange", "FS.Rename", "FS.SetDefault", "Boot.Remove", "FS.Delete", "FS.Delete"},
 		switches: "apply/disarm",
 		before:   outcome{boots: "1.0", root: "1.0"},
 		after:    outcome{boots: "1.0", root: "1.0"},

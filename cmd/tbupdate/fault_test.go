@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -16,121 +17,8 @@ import (
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/core/update"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/wire"
 )
-
-// faultMode says how a call of a plugin fails.
-type faultMode string
-
-const (
-	failsBefore faultMode = "before" // the call fails and has done nothing
-	failsAfter  faultMode = "after"  // the call has done its work and fails all the same
-	staysDown   faultMode = "down"   // this call and every later one fails: the plugin is gone
-	wentDown    faultMode = "went"   // the call has done its work, and then the plugin is gone
-)
-
-var errInjected = sdk.Errorf(sdk.CodeInternal, "work on", "the disk", "injected fault")
-
-// fault makes the n-th changing call of either plugin fail, counted from 1.
-type fault struct {
-	n     int
-	mode  faultMode
-	calls []string // names of the changing calls so far
-}
-
-// change makes one changing call.
-func (f *fault) change(name string, act func() error) error {
-	f.calls = append(f.calls, name)
-	switch here := len(f.calls); {
-	case f.mode == staysDown && here >= f.n, f.mode == wentDown && here > f.n, f.mode == failsBefore && here == f.n:
-		return errInjected
-	case (f.mode == failsAfter || f.mode == wentDown) && here == f.n:
-		if err := act(); err != nil {
-			return err
-		}
-		return errInjected
-	}
-	return act()
-}
-
-// read makes one call that changes nothing; it fails only when the plugin is gone.
-func (f *fault) read(act func() error) error {
-	if (f.mode == staysDown || f.mode == wentDown) && len(f.calls) >= f.n {
-		return errInjected
-	}
-	return act()
-}
-
-// faultyFS is an sdk.FS with a fault.
-type faultyFS struct {
-	sdk.FS
-	*fault
-}
-
-func (f faultyFS) Snapshot(ctx context.Context, from sdk.Identity, to string, readOnly bool) (made sdk.Subvolume, err error) {
-	err = f.change("snapshot", func() error { made, err = f.FS.Snapshot(ctx, from, to, readOnly); return err })
-	return made, err
-}
-
-func (f faultyFS) Rename(ctx context.Context, id sdk.Identity, to string) error {
-	return f.change("rename", func() error { return f.FS.Rename(ctx, id, to) })
-}
-
-func (f faultyFS) Exchange(ctx context.Context, name string, id sdk.Identity) error {
-	return f.change("exchange", func() error { return f.FS.Exchange(ctx, name, id) })
-}
-
-func (f faultyFS) Delete(ctx context.Context, id sdk.Identity) error {
-	return f.change("delete", func() error { return f.FS.Delete(ctx, id) })
-}
-
-func (f faultyFS) Seal(ctx context.Context, id sdk.Identity) error {
-	return f.change("seal", func() error { return f.FS.Seal(ctx, id) })
-}
-
-func (f faultyFS) SetDefault(ctx context.Context, id sdk.Identity) error {
-	return f.change("set the default subvolume", func() error { return f.FS.SetDefault(ctx, id) })
-}
-
-func (f faultyFS) Prepare(ctx context.Context) error {
-	return f.change("prepare", func() error { return f.FS.Prepare(ctx) })
-}
-
-func (f faultyFS) Lookup(ctx context.Context, name string) (have sdk.Subvolume, err error) {
-	err = f.read(func() error { have, err = f.FS.Lookup(ctx, name); return err })
-	return have, err
-}
-
-// faultyBoot is an sdk.Boot with a fault.
-type faultyBoot struct {
-	sdk.Boot
-	*fault
-}
-
-func (f faultyBoot) Install(ctx context.Context, entry sdk.Entry) (set sdk.KernelSet, err error) {
-	err = f.change("install", func() error { set, err = f.Boot.Install(ctx, entry); return err })
-	return set, err
-}
-
-func (f faultyBoot) Remove(ctx context.Context, id string) error {
-	return f.change("remove", func() error { return f.Boot.Remove(ctx, id) })
-}
-
-func (f faultyBoot) Arm(ctx context.Context, id string, tries int) error {
-	return f.change("arm", func() error { return f.Boot.Arm(ctx, id, tries) })
-}
-
-func (f faultyBoot) Disarm(ctx context.Context) error {
-	return f.change("disarm", func() error { return f.Boot.Disarm(ctx) })
-}
-
-func (f faultyBoot) SetDefault(ctx context.Context, id string) error {
-	return f.change("set the default entry", func() error { return f.Boot.SetDefault(ctx, id) })
-}
-
-func (f faultyBoot) State(ctx context.Context) (state sdk.BootState, err error) {
-	err = f.read(func() error { state, err = f.Boot.State(ctx); return err })
-	return state, err
-}
 
 // ran is how a command that runs in this process ended.
 type ran struct {
@@ -158,43 +46,90 @@ func (m *testMachine) inWork(command []string) []string {
 	return command
 }
 
-// withFault runs a command with a fault, and gives the changing calls that it made.
-func (m *testMachine) withFault(n int, mode faultMode, command ...string) (ran, []string) {
-	f := &fault{n: n, mode: mode}
-	r := m.runHere(m.t.Context(), func(p *program) {
+// TestCallsAreClassified compares what faultyFS and faultyBoot say of each method with
+// what the wire contract says of it.
+func TestCallsAreClassified(t *testing.T) {
+	f := &fault{gone: true} // so that no call goes further than here
+	for service, contract := range map[string]any{"FS": faultyFS{fault: f}, "Boot": faultyBoot{fault: f}} {
+		for method, value := range reflect.ValueOf(contract).Methods() {
+			f.changes, f.reads = nil, nil
+			parameters := make([]reflect.Value, value.Type().NumIn())
+			for i := range parameters {
+				parameters[i] = reflect.Zero(value.Type().In(i))
+			}
+			value.Call(parameters)
+			from := service
+			if _, common := reflect.TypeFor[sdk.Plugin]().MethodByName(method.Name); common {
+				from = "Plugin"
+			}
+			want, known := wire.MethodOf("/tbupdate.plugin.v1." + from + "/" + method.Name)
+			if !known {
+				t.Errorf("%s.%s is not in the wire contract", from, method.Name)
+			}
+			changes, reads := []string{want.Name}, []string(nil)
+			if !want.Changes {
+				changes, reads = reads, changes
+			}
+			if !slices.Equal(f.changes, changes) || !slices.Equal(f.reads, reads) {
+				t.Errorf("%s.%s counts as the changing calls %v and the reading calls %v, want %v and %v", from, method.Name, f.changes, f.reads, changes, reads)
+			}
+		}
+	}
+}
+
+// withFault runs a command with a fault in a call as this process makes it.
+func (m *testMachine) withFault(f *fault, command ...string) ran {
+	return m.runHere(m.t.Context(), func(p *program) {
 		p.wrap = func(fs sdk.FS, boot sdk.Boot) (sdk.FS, sdk.Boot) { return faultyFS{fs, f}, faultyBoot{boot, f} }
 	}, command...)
-	return r, f.calls
 }
 
 // TestPluginFails lets every changing call of every operation fail, before and
 // after it had its effect, and lets the plugins go away for good: the machine boots
 // the old pair or the new one; the command says truly that nothing changed, or
-// recover brings the machine to one of the two.
+// recover brings the machine to one of the two. Calls that change nothing fail, too.
 func TestPluginFails(t *testing.T) {
 	forEachOperation(t, func(t *testing.T, c crashCase, base *testMachine) {
-		_, calls := base.clone(t).withFault(0, failsBefore, c.command...)
-		if len(calls) == 0 && !c.noted {
-			t.Fatal("the operation changes nothing")
+		none := &fault{}
+		base.clone(t).withFault(none, c.command...)
+		if diff := cmp.Diff(c.calls, none.changes); diff != "" {
+			t.Fatalf("the changing calls of the operation are not those of the table (-table +operation):\n%s", diff)
 		}
-		for i, call := range calls {
-			for _, mode := range []faultMode{failsBefore, failsAfter, staysDown, wentDown} {
-				if !thorough && mode != failsAfter && !(mode == wentDown && isSwitch(call)) {
+		for i, call := range c.calls {
+			for _, mode := range []faultMode{failsBefore, failsAfter, goneBefore, goneAfter} {
+				if !thorough && mode != failsAfter && !(mode == goneAfter && isSwitch(call)) {
 					continue
 				}
-				t.Run(fmt.Sprintf("%02d %s/%s", i+1, call, mode), func(t *testing.T) { c.failAt(t, base.clone(t), i+1, mode) })
+				t.Run(fmt.Sprintf("%02d %s/%s", i+1, call, mode), func(t *testing.T) { c.failAt(t, base.clone(t), faultAt(mode, c.calls, i)) })
 			}
+		}
+		for i, call := range none.reads {
+			if !thorough {
+				break
+			}
+			t.Run(fmt.Sprintf("read %02d %s", i+1, call), func(t *testing.T) { c.failAt(t, base.clone(t), faultAt(failsBefore, none.reads, i)) })
 		}
 	})
 }
 
+// faultAt is a fault in the i-th of these calls, counted from 0.
+func faultAt(mode faultMode, calls []string, i int) *fault {
+	return &fault{mode: mode, call: calls[i], n: count(calls[:i+1], calls[i])}
+}
+
 // isSwitch reports whether a call is one that changes what boots next.
-func isSwitch(call string) bool { return call == "arm" || call == "set the default entry" }
+func isSwitch(call string) bool { return call == "Boot.Arm" || call == "Boot.SetDefault" }
 
 // failAt runs the operation with one fault and looks at what is left.
-func (c crashCase) failAt(t *testing.T, m *testMachine, n int, mode faultMode) {
+func (c crashCase) failAt(t *testing.T, m *testMachine, f *fault) {
 	layout := m.layout()
-	r, _ := m.withFault(n, mode, c.command...)
+	c.judge(t, m, layout, m.withFault(f, c.command...))
+}
+
+// judge looks at what an operation left that something went wrong in, and whether it
+// said so. layout is what it began with.
+func (c crashCase) judge(t *testing.T, m *testMachine, layout string, r ran) {
+	t.Helper()
 	t.Logf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	switch update.Class(r.code) {
 	case 0:
@@ -203,9 +138,6 @@ func (c crashCase) failAt(t *testing.T, m *testMachine, n int, mode faultMode) {
 			t.Errorf("it says that nothing changed, and that recover is needed")
 		}
 	default:
-		if mode == staysDown && n == 1 && c.name == "init" {
-			break // nothing was begun
-		}
 		if !c.goesOn {
 			c.checkUndone(t, m, layout)
 		}
