@@ -86,3 +86,13 @@ func explain(err error, state string) error {
 	}
 	return &Error{Class: classify(err), Err: err, State: state}
 }
+
+// explainUnsettled is explain for what recover could not do and has to do again,
+// whatever it was that failed.
+func explainUnsettled(err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.State != "" {
+		return err
+	}
+	return &Error{Class: Unclear, Err: err, State: needsRecover}
+}

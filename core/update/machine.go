@@ -204,7 +204,11 @@ func (s *session) save() error { return s.store.Save(s.journal) }
 func (s *session) booted(ctx context.Context) (*generation.Generation, sdk.Subvolume, error) {
 	subvolume, err := s.FS.Booted(ctx, s.CommandLine)
 	if err != nil {
-		return nil, sdk.Subvolume{}, &Error{Class: Unclear, Err: fmt.Errorf("cannot tell what was booted: %w", err), State: nothingChanged}
+		err = fmt.Errorf("cannot tell what was booted: %w", err)
+		if classify(err) == BadPlugin {
+			return nil, sdk.Subvolume{}, err // that says nothing of what was booted
+		}
+		return nil, sdk.Subvolume{}, &Error{Class: Unclear, Err: err, State: nothingChanged}
 	}
 	g := s.journal.FindRoot(subvolume.Identity)
 	named := cmdline.Value(s.CommandLine, generationArgument)

@@ -2,6 +2,7 @@ package update
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/trebuchet-update/tbupdate/core/generation"
@@ -92,8 +93,11 @@ func (s *session) checkLoader(ctx context.Context) error {
 // copy of the running generation's pristine tree.
 func (s *session) currentTree(ctx context.Context) (sdk.Subvolume, error) {
 	current, err := s.FS.Lookup(ctx, generation.CurrentName)
-	if err != nil {
+	if errors.Is(err, sdk.ErrNotFound) {
 		return current, refusal(Unclear, "%w; run \"tbupdate recover\"", err)
+	}
+	if err != nil {
+		return current, err
 	}
 	g, err := s.member(s.journal.Roles.Current)
 	if err != nil {

@@ -44,10 +44,10 @@ func (m *Machine) Recover(ctx context.Context) (*Recovered, error) {
 		return r, explain(err, nothingChanged)
 	}
 	if err := s.judge(ctx, r); err != nil {
-		return nil, explain(fmt.Errorf("cannot judge the boot: %w", err), needsRecover)
+		return nil, explainUnsettled(fmt.Errorf("cannot judge the boot: %w", err))
 	}
 	if err := s.repair(ctx, r); err != nil {
-		return nil, explain(fmt.Errorf("cannot put the machine right: %w", err), needsRecover)
+		return nil, explainUnsettled(fmt.Errorf("cannot put the machine right: %w", err))
 	}
 	return r, nil
 }
