@@ -202,22 +202,42 @@ var crashCases = []crashCase{
 	},
 }
 
-// TestKilledAtEveryStep kills the program with SIGKILL at each step of each
-// operation, starts the machine as the boot loader would, and runs recover: there
-// is the old pair or the new one, never anything else; a second recover changes
-// nothing, and the next update goes through.
-func TestKilledAtEveryStep(t *testing.T) {
-	forEachOperation(t, func(t *testing.T, c crashCase, base *testMachine) {
-		seen := base.discoverSteps(t, c)
-		if diff := cmp.Diff(c.steps, seen); diff != "" {
-			t.Fatalf("the steps of the operation are not those of the table (-table +operation):\n%s", diff)
+// TestEveryOperation lets everything go wrong that can, at every place of every operation
+// of the table, and looks at what is left each time: the machine boots the old pair or the
+// new one, never anything else; what the command said of the machine is true; recover
+// brings it to one of the two, and a second recover changes nothing; and the next update
+// goes through.
+func TestEveryOperation(t *testing.T) {
+	plugins, faulty, systems := buildPlugins(t), buildFaultyPlugins(t), makeSystems(t)
+	for _, c := range crashCases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			base := newMachine(t, plugins, systems)
+			base.install(systems + "/v1")
+			base.write(base.work+"/config.toml", base.config())
+			c.prepare(base)
+			base.close()
+			t.Run("the program is killed", func(t *testing.T) { c.killedAtEveryStep(t, base) })
+			t.Run("a signal comes", func(t *testing.T) { c.stoppedAtEveryStep(t, base) })
+			t.Run("a plugin fails", func(t *testing.T) { c.everyCallFails(t, base) })
+			t.Run("a plugin stops", func(t *testing.T) { c.everyCallStops(t, base, faulty) })
+			t.Run("the journal fails", func(t *testing.T) { c.everyWritingFails(t, base) })
+		})
+	}
+}
+
+// killedAtEveryStep kills the program with SIGKILL at each step, and starts the machine as
+// the boot loader would.
+func (c crashCase) killedAtEveryStep(t *testing.T, base *testMachine) {
+	seen := base.discoverSteps(t, c)
+	if diff := cmp.Diff(c.steps, seen); diff != "" {
+		t.Fatalf("the steps of the operation are not those of the table (-table +operation):\n%s", diff)
+	}
+	for _, step := range c.steps {
+		for _, phase := range []string{"intended", "acted"} {
+			t.Run(step+"/"+phase, func(t *testing.T) { c.killAt(t, base.clone(t), step, phase) })
 		}
-		for _, step := range c.steps {
-			for _, phase := range []string{"intended", "acted"} {
-				t.Run(step+"/"+phase, func(t *testing.T) { c.killAt(t, base.clone(t), step, phase) })
-			}
-		}
-	})
+	}
 }
 
 // makeSystems writes the root filesystems v1 and v2, and the update between them.

@@ -188,7 +188,7 @@ func (p *program) startPlugin(ctx context.Context, settings *config.Config, kind
 	}
 	process, err := pluginhost.Start(ctx, pluginhost.Spec{
 		Kind: kind, Name: chosen.Plugin, SHA256: chosen.SHA256, Directories: pluginDirectories(settings),
-		RunDirectory: run, Log: p.pluginLog(), Grease: pluginhost.NewGrease(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		RunDirectory: run, Log: p.pluginLog(), Limits: p.limits, Grease: pluginhost.NewGrease(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	})
 	if err != nil {
 		return nil, err

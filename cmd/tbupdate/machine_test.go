@@ -32,16 +32,21 @@ type testMachine struct {
 	bootSize   int64
 }
 
+// pluginSources are the plugin programs of a test machine, and the packages that they
+// are built from.
+var pluginSources = map[string]string{
+	"tbupdate-fs-btrfs":     "../../plugins/btrfs",
+	"tbupdate-boot-extboot": "../../plugins/extboot",
+}
+
 // buildPlugins builds the plugin programs once for all tests of the package, into
 // a directory that only root can write to.
-func buildPlugins(t testing.TB) string {
+func buildPlugins(t testing.TB, flags ...string) string {
 	t.Helper()
 	directory := t.TempDir()
-	for program, source := range map[string]string{
-		"tbupdate-fs-btrfs":     "../../plugins/btrfs",
-		"tbupdate-boot-extboot": "../../plugins/extboot",
-	} {
-		output, err := exec.Command("go", "build", "-o", filepath.Join(directory, program), source).CombinedOutput()
+	for program, source := range pluginSources {
+		arguments := slices.Concat([]string{"build", "-o", filepath.Join(directory, program)}, flags, []string{source})
+		output, err := exec.Command("go", arguments...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("cannot build %s: %v\n%s", program, err, output)
 		}

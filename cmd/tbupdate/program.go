@@ -27,7 +27,9 @@ type program struct {
 	// observe, where it is set, sees every step of an operation as it passes.
 	observe func(generation.OperationKind, update.Step, update.Phase)
 	// wrap, where it is set, decorates the plugins.
-	wrap     func(sdk.FS, sdk.Boot) (sdk.FS, sdk.Boot)
+	wrap func(sdk.FS, sdk.Boot) (sdk.FS, sdk.Boot)
+	// limits are how long the plugins may take; zero ones have their default.
+	limits   pluginhost.Limits
 	rebooter rebooter
 
 	flags flags

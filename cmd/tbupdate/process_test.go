@@ -1,0 +1,195 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/trebuchet-update/tbupdate/core/pluginhost"
+	"github.com/trebuchet-update/tbupdate/core/update"
+)
+
+// buildFaultyPlugins builds the plugin programs with faultyFS and faultyBoot around what
+// they serve. The rest of them is what it is in the real ones.
+func buildFaultyPlugins(t testing.TB) string {
+	t.Helper()
+	replace := map[string]string{}
+	for _, source := range pluginSources {
+		for file, by := range map[string]string{
+			"main.go":  "testdata/faulty/" + filepath.Base(source) + ".go",
+			"fault.go": "testdata/faulty/fault.go",
+			"calls.go": "calls_test.go",
+		} {
+			target := absolute(t, filepath.Join(source, file))
+			if _, err := os.Stat(target); file != "main.go" && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatalf("%s is a file of the real plugin: %v", target, err)
+			}
+			replace[target] = absolute(t, by)
+		}
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := t.TempDir() + "/overlay.json"
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return buildPlugins(t, "-overlay", file)
+}
+
+func absolute(t testing.TB, path string) string {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// takePlugins gives the machine plugin programs of its own, so that it can have a fault
+// of its own.
+func (m *testMachine) takePlugins(from string) {
+	m.t.Helper()
+	directory := m.t.TempDir()
+	for program := range pluginSources {
+		if err := os.Link(filepath.Join(from, program), filepath.Join(directory, program)); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	settings, err := os.ReadFile(m.work + "/config.toml")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(m.work+"/config.toml", strings.Replace(string(settings), m.plugins, directory, 1))
+	m.plugins = directory
+}
+
+// pluginProcesses lists the processes that run a plugin program of this machine, which
+// has its own.
+func (m *testMachine) pluginProcesses() (left []string) {
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, process := range processes {
+		if name, err := os.ReadFile(process); err == nil && strings.HasPrefix(string(name), m.plugins+"/") {
+			left = append(left, process)
+		}
+	}
+	return left
+}
+
+// impatient are limits that a plugin which hangs exceeds soon, and no other.
+var impatient = pluginhost.Limits{Change: 4 * time.Second, ChangeGrace: 100 * time.Millisecond, Stop: time.Second}
+
+// everyCallStops lets the process of a plugin hang or be killed at each changing call:
+// before the call did anything, and between its work and its answer. The fault is in the
+// programs in faulty.
+func (c crashCase) everyCallStops(t *testing.T, base *testMachine, faulty string) {
+	for i, call := range c.calls {
+		for _, mode := range []faultMode{hangsBefore, hangsAfter, killedBefore, killedAfter} {
+			if !thorough && !sampled(call, mode) {
+				continue
+			}
+			t.Run(fmt.Sprintf("%02d %s/%s", i+1, call, mode), func(t *testing.T) {
+				m := base.clone(t)
+				m.takePlugins(faulty)
+				c.strikeAt(t, m, faultAt(mode, c.calls, i))
+			})
+		}
+	}
+}
+
+// sampled reports whether a mode is tried at a call in the short run: what changes what
+// boots next is killed, and a call of either kind hangs.
+func sampled(call string, mode faultMode) bool {
+	switch mode {
+	case hangsAfter:
+		return call == "Boot.Arm"
+	case hangsBefore:
+		return call == "FS.Seal"
+	case killedAfter:
+		return isSwitch(call)
+	default:
+		return call == "Boot.Install" || call == "FS.Exchange"
+	}
+}
+
+// strikeAt runs the operation with plugins one of which hangs or is killed, and looks at
+// what is left.
+func (c crashCase) strikeAt(t *testing.T, m *testMachine, f *fault) {
+	layout := m.layout()
+	r := m.runStruck(f, c.command...)
+	what := "died in "
+	if slices.Contains([]faultMode{hangsBefore, hangsAfter}, f.mode) {
+		what = "hangs in "
+	}
+	if !strings.Contains(r.stderr, what+f.call) {
+		t.Errorf("it does not say that a plugin %s%s:\n%s", what, f.call, r.stderr)
+	}
+	c.judge(t, m, layout, r)
+}
+
+// runStruck runs a command with the fault in the process of a plugin, which it must not
+// leave behind.
+func (m *testMachine) runStruck(f *fault, command ...string) ran {
+	m.t.Helper()
+	struck := filepath.Join(m.plugins, "tbupdate-fs-btrfs")
+	if strings.HasPrefix(f.call, "Boot.") {
+		struck = filepath.Join(m.plugins, "tbupdate-boot-extboot")
+	}
+	if err := f.write(struck); err != nil {
+		m.t.Fatal(err)
+	}
+	r := m.runHere(m.t.Context(), func(p *program) { p.limits = impatient }, command...)
+	if _, err := os.Stat(faultFile(struck)); !errors.Is(err, fs.ErrNotExist) {
+		m.t.Fatalf("the plugin was not struck: %v\n%s", err, r.stderr)
+	}
+	if left := m.pluginProcesses(); len(left) > 0 {
+		m.t.Errorf("plugins were left running: %v", left)
+	}
+	return r
+}
+
+// TestReadingCallStops lets calls stop that are needed to judge the machine: it is the
+// plugin that is complained of, and not the machine, and recover is asked for only where
+// recover is of use.
+func TestReadingCallStops(t *testing.T) {
+	base := newMachine(t, buildPlugins(t), makeSystems(t))
+	base.install(base.systems + "/v1")
+	base.write(base.work+"/config.toml", base.config())
+	base.tbupdate("init")
+	base.powerOn()
+	base.close()
+	faulty := buildFaultyPlugins(t)
+	for _, test := range []struct {
+		command []string
+		call    string
+		code    update.Class
+		state   string
+	}{
+		{[]string{"check"}, "FS.Booted", update.BadPlugin, "Nothing was changed."},
+		{[]string{"status"}, "FS.Booted", update.BadPlugin, "Nothing was changed."},
+		{[]string{"apply", "--allow-unsigned", "update"}, "FS.Booted", update.BadPlugin, "Nothing was changed."},
+		{[]string{"apply", "--allow-unsigned", "update"}, "FS.Lookup", update.BadPlugin, "Nothing was changed."},
+		{[]string{"recover"}, "FS.Lookup", update.Unclear, `run "tbupdate recover"`},
+		{[]string{"recover"}, "Boot.State", update.Unclear, `run "tbupdate recover"`},
+	} {
+		t.Run(test.command[0]+" "+test.call, func(t *testing.T) {
+			m := base.clone(t)
+			m.takePlugins(faulty)
+			r := m.runStruck(&fault{mode: killedBefore, call: test.call, n: 1}, test.command...)
+			if update.Class(r.code) != test.code || !strings.Contains(r.stderr, test.state) || strings.Count(r.stderr, "tbupdate recover") > strings.Count(test.state, "tbupdate recover") {
+				t.Errorf("exit code %d, want %d and %q\n%s%s", r.code, test.code, test.state, r.stdout, r.stderr)
+			}
+		})
+	}
+}

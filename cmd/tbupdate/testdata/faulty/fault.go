@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// readFault gives the fault that this process is to have: that of the file beside its
+// program, none where there is no file. It happens once, and takes the file away.
+func readFault() *fault {
+	f := &fault{strike: strike}
+	content, err := os.ReadFile(faultFile(os.Args[0]))
+	if os.IsNotExist(err) {
+		return f
+	}
+	if err == nil {
+		_, err = fmt.Sscan(string(content), &f.mode, &f.call, &f.n)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
+
+// strike stops or kills this process.
+func strike(mode faultMode) {
+	signal := syscall.SIGKILL
+	if mode == hangsBefore || mode == hangsAfter {
+		signal = syscall.SIGSTOP
+	}
+	if err := os.Remove(faultFile(os.Args[0])); err != nil {
+		panic(err)
+	}
+	if err := syscall.Kill(os.Getpid(), signal); err != nil {
+		panic(err)
+	}
+	select {} // a signal to the own process may come a little later
+}
