@@ -200,6 +200,24 @@ var crashCases = []crashCase{
 		after:    outcome{boots: "1.0", root: "1.0"},
 		goesOn:   true,
 	},
+	{
+		name: "repair",
+		prepare: func(m *testMachine) {
+			m.tbupdate("init")
+			m.powerOn()
+			m.withVolume(func(top string) {
+				m.run("btrfs", "-q", "subvolume", "delete", top+"/snapshots/current")
+				m.run("btrfs", "subvolume", "set-default", "5", top)
+			})
+		},
+		command:  []string{"recover"},
+		steps:    []string{"repair/previous", "repair/current", "repair/root", "repair/park", "repair/set-default"},
+		calls:    []string{"FS.Snapshot", "FS.SetDefault"},
+		switches: "repair/previous",
+		before:   outcome{boots: "1.0", root: "1.0"},
+		after:    outcome{boots: "1.0", root: "1.0"},
+		goesOn:   true,
+	},
 }
 
 // TestEveryOperation lets everything go wrong that can, at every place of every operation
