@@ -36,6 +36,7 @@ func (p *program) withMachine(ctx context.Context, act func(context.Context, *up
 	if err != nil {
 		return err
 	}
+	defer machine.Release()
 	filesystem, err := p.startPlugin(ctx, settings, sdk.KindFS, machine)
 	if err != nil {
 		return err
@@ -51,7 +52,11 @@ func (p *program) withMachine(ctx context.Context, act func(context.Context, *up
 	if p.wrap != nil {
 		machine.FS, machine.Boot = p.wrap(machine.FS, machine.Boot)
 	}
-	return act(ctx, machine, settings)
+	err = act(ctx, machine, settings)
+	if !filesystem.process.Changing() && !loader.process.Changing() {
+		machine.Release() // its file would keep the volume from being unmounted
+	}
+	return err
 }
 
 // loadConfig reads the configuration and applies the flags that override it.

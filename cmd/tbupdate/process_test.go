@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,18 +75,26 @@ func (m *testMachine) takePlugins(from string) {
 }
 
 // pluginProcesses lists the processes that run a plugin program of this machine, which
-// has its own.
-func (m *testMachine) pluginProcesses() (left []string) {
-	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+// has its own: the program by process id.
+func (m *testMachine) pluginProcesses() map[int]string {
+	m.t.Helper()
+	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	for _, process := range processes {
-		if name, err := os.ReadFile(process); err == nil && strings.HasPrefix(string(name), m.plugins+"/") {
-			left = append(left, process)
+	processes := map[int]string{}
+	for _, file := range names {
+		name, err := os.ReadFile(file)
+		if err != nil || !strings.HasPrefix(string(name), m.plugins+"/") {
+			continue // it ended meanwhile, or is another
 		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		processes[pid] = filepath.Base(strings.TrimRight(string(name), "\x00"))
 	}
-	return left
+	return processes
 }
 
 // impatient are limits that a plugin which hangs exceeds soon, and no other.
@@ -138,19 +148,27 @@ func (c crashCase) strikeAt(t *testing.T, m *testMachine, f *fault) {
 	c.judge(t, m, layout, r)
 }
 
+// leaveFault leaves the fault for the plugin that has the call, and gives the file, which
+// is gone once the fault has happened.
+func (m *testMachine) leaveFault(f *fault) string {
+	m.t.Helper()
+	program := filepath.Join(m.plugins, "tbupdate-fs-btrfs")
+	if strings.HasPrefix(f.call, "Boot.") {
+		program = filepath.Join(m.plugins, "tbupdate-boot-extboot")
+	}
+	if err := f.write(program); err != nil {
+		m.t.Fatal(err)
+	}
+	return faultFile(program)
+}
+
 // runStruck runs a command with the fault in the process of a plugin, which it must not
 // leave behind.
 func (m *testMachine) runStruck(f *fault, command ...string) ran {
 	m.t.Helper()
-	struck := filepath.Join(m.plugins, "tbupdate-fs-btrfs")
-	if strings.HasPrefix(f.call, "Boot.") {
-		struck = filepath.Join(m.plugins, "tbupdate-boot-extboot")
-	}
-	if err := f.write(struck); err != nil {
-		m.t.Fatal(err)
-	}
+	file := m.leaveFault(f)
 	r := m.runHere(m.t.Context(), func(p *program) { p.limits = impatient }, command...)
-	if _, err := os.Stat(faultFile(struck)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
 		m.t.Fatalf("the plugin was not struck: %v\n%s", err, r.stderr)
 	}
 	if left := m.pluginProcesses(); len(left) > 0 {
@@ -192,4 +210,55 @@ func TestReadingCallStops(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCallGoesOn lets a plugin go on with a call that was given up as hanging. Until that
+// plugin is gone nobody else may change the machine: recover would undo the update, and
+// the call arm what is not there any more.
+func TestCallGoesOn(t *testing.T) {
+	m := newMachine(t, buildPlugins(t), makeSystems(t))
+	m.install(m.systems + "/v1")
+	m.write(m.work+"/config.toml", m.config())
+	apply := crashCases[slices.IndexFunc(crashCases, func(c crashCase) bool { return c.name == "apply" })]
+	apply.prepare(m)
+	m.takePlugins(buildFaultyPlugins(t))
+	m.leaveFault(&fault{mode: hangsBefore, call: "Boot.Arm", n: 1})
+
+	limits := impatient
+	limits.Stop = time.Minute
+	applied := make(chan ran, 1)
+	go func() {
+		applied <- m.runHere(t.Context(), func(p *program) { p.limits = limits }, apply.command...)
+	}()
+	hung := 0
+	for deadline := time.Now().Add(time.Minute); hung == 0; time.Sleep(20 * time.Millisecond) {
+		hung = m.stoppedProcess()
+		if time.Now().After(deadline) {
+			t.Fatal("no plugin hangs")
+		}
+	}
+	for givenUp := time.Now().Add(2 * (limits.Change + limits.ChangeGrace)); time.Now().Before(givenUp); time.Sleep(500 * time.Millisecond) {
+		if r := m.runHere(t.Context(), nil, "recover"); update.Class(r.code) != update.InProgress {
+			t.Errorf("another command while the plugin of an update hangs: exit code %d, want %d\n%s%s", r.code, update.InProgress, r.stdout, r.stderr)
+			break
+		}
+	}
+	if err := syscall.Kill(hung, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-applied; update.Class(r.code) != update.Unclear {
+		t.Errorf("exit code %d, want %d\n%s", r.code, update.Unclear, r.stderr)
+	}
+	apply.settle(t, m)
+}
+
+// stoppedProcess gives the process id of a plugin that is stopped by a signal, 0 for none.
+func (m *testMachine) stoppedProcess() int {
+	for pid := range m.pluginProcesses() {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // proc_pid_stat(5)
+		if err == nil && strings.Contains(string(stat), ") T ") {
+			return pid
+		}
+	}
+	return 0
 }

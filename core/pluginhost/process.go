@@ -164,6 +164,13 @@ func (p *Process) FS() sdk.FS { return checkedFS{FS: p.process.FS(), process: p}
 // Close is Stop.
 func (p *Process) Boot() sdk.Boot { return checkedBoot{Boot: p.process.Boot(), process: p} }
 
+// Changing reports whether a change may be under way: one that was given up, since the
+// plugin hangs, may go on until Stop.
+func (p *Process) Changing() bool {
+	_, changing := p.state()
+	return changing
+}
+
 // Stop closes the plugin and waits until it is gone; nothing of it is left
 // running. A call under way is waited for. ctx does not cut that short, since a
 // plugin that is closing may be unmounting: Limits.Stop does, and where a change

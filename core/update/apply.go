@@ -63,7 +63,6 @@ func (m *Machine) Apply(ctx context.Context, payload *source.Source, options App
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
-	defer s.end()
 	done, err := s.install(ctx, payload, options)
 	if drifted(err) && s.journal.Operation == nil && !options.AllowUnsigned && !options.Full {
 		done, err = s.takeWhole(ctx, payload, options, err)

@@ -30,7 +30,6 @@ func (m *Machine) Collect(ctx context.Context) (*Collected, error) {
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
-	defer s.end()
 	if err := s.requireSettled(ctx); err != nil {
 		return nil, explain(fmt.Errorf("cannot remove old generations: %w", err), nothingChanged)
 	}

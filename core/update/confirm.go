@@ -21,7 +21,6 @@ func (m *Machine) Confirm(ctx context.Context) (*Confirmed, error) {
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
-	defer s.end()
 	if err := s.requireSettled(ctx); err != nil {
 		return nil, explain(fmt.Errorf("cannot confirm: %w", err), nothingChanged)
 	}

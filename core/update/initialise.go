@@ -52,7 +52,6 @@ func (m *Machine) Init(ctx context.Context, options InitOptions) (*Initialised, 
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
-	defer s.end()
 	if root := s.journal.Find(s.journal.Roles.Root); root != nil {
 		return &Initialised{Generation: *root, Already: true}, nil
 	}

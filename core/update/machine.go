@@ -59,6 +59,9 @@ type Machine struct {
 
 	Reporter Reporter
 	Now      func() time.Time
+
+	// lock is the right to change the machine; nil until it is taken.
+	lock *generation.Lock
 }
 
 // Sources are where evidence of failed trials comes from. The zero value has none:
@@ -115,7 +118,6 @@ type session struct {
 	store    *generation.Store
 	evidence *evidence.Store
 	journal  *generation.Journal
-	lock     *generation.Lock
 }
 
 // open reads the journal without the right to change anything.
@@ -168,31 +170,32 @@ func (s *session) requireSettled(ctx context.Context) error {
 	return s.requireLayout(ctx)
 }
 
-// begin takes the lock and reads the journal.
+// begin takes the right to change the machine, which is held until Release, and reads
+// the journal.
 func (m *Machine) begin(ctx context.Context) (*session, error) {
 	directory, err := m.FS.StateDirectory(ctx)
-	if err == nil {
-		lock, err := generation.NewStore(directory).Lock()
-		if errors.Is(err, generation.ErrLocked) {
-			return nil, &Error{Class: InProgress, Err: err, State: "It goes on undisturbed; nothing was changed by this command."}
-		}
-		if err != nil {
-			return nil, err
-		}
-		s, err := m.open(ctx)
-		if err != nil {
-			return nil, errors.Join(err, lock.Unlock())
-		}
-		s.lock = lock
-		return s, nil
+	if err != nil {
+		return m.open(ctx) // says what is wrong
 	}
-	return m.open(ctx) // says what is wrong
+	if m.lock == nil {
+		m.lock, err = generation.NewStore(directory).Lock()
+	}
+	if errors.Is(err, generation.ErrLocked) {
+		return nil, &Error{Class: InProgress, Err: err, State: "It goes on undisturbed; nothing was changed by this command."}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m.open(ctx)
 }
 
-// end gives the lock back.
-func (s *session) end() {
-	if s.lock != nil {
-		_ = s.lock.Unlock()
+// Release gives back the right to change the machine, which the methods that change it
+// take. The caller waits with it for the end of a plugin that hung in a change: that may go
+// on, and what another command found or did meanwhile would not hold.
+func (m *Machine) Release() {
+	if m.lock != nil {
+		_ = m.lock.Unlock()
+		m.lock = nil
 	}
 }
 

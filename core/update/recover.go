@@ -28,7 +28,6 @@ func (m *Machine) Recover(ctx context.Context) (*Recovered, error) {
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
-	defer s.end()
 	// A signal (the system goes down again while it comes up) does not leave things
 	// half done: each of these is short.
 	ctx = context.WithoutCancel(ctx)

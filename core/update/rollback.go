@@ -32,7 +32,6 @@ func (m *Machine) Rollback(ctx context.Context, id generation.ID) (*RolledBack, 
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
-	defer s.end()
 	if err := s.requireSettled(ctx); err != nil {
 		return nil, explain(fmt.Errorf("cannot roll back: %w", err), nothingChanged)
 	}

@@ -102,7 +102,6 @@ func (m *Machine) FailTrial(ctx context.Context, reason string, findings map[str
 	if err != nil {
 		return nil, explain(err, nothingChanged)
 	}
-	defer s.end()
 	ctx = context.WithoutCancel(ctx) // a signal does not save what has failed
 	found, err := s.trialBoot(ctx)
 	if err != nil || found.Generation == nil || found.Failed != "" {
