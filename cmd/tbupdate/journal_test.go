@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -26,13 +27,14 @@ type journalFault struct {
 	n       int  // which writing, from 1; 0 for none
 	renamed bool // whether the new one has come as far as the name
 
-	group     *os.File // asks for permission
-	directory uint64   // inode of the state directory
+	group *os.File // asks for permission
 
-	places []string // what was done last when each writing so far began
-	last   string
-	stage  writingStage
-	struck bool
+	mu        sync.Mutex
+	directory uint64   // inode of the state directory
+	places    []string // what was done last when each writing so far began
+	last      string
+	stage     writingStage
+	struck    bool
 }
 
 // writingStage says which file the next step of writing the journal opens.
@@ -56,9 +58,7 @@ func (m *testMachine) withJournalFault(f *journalFault, command ...string) ran {
 	go func() { answered <- f.answer() }()
 	r := m.runHere(m.t.Context(), func(p *program) {
 		p.wrap = func(fs sdk.FS, boot sdk.Boot) (sdk.FS, sdk.Boot) { return faultyJournalFS{fs, f}, boot }
-		p.observe = func(kind generation.OperationKind, step update.Step, phase update.Phase) {
-			f.last = place(kind, step, phase)
-		}
+		p.observe = f.see
 	}, command...)
 	_ = f.group.Close()
 	if err := <-answered; !errors.Is(err, os.ErrClosed) {
@@ -68,6 +68,13 @@ func (m *testMachine) withJournalFault(f *journalFault, command ...string) ran {
 		m.t.Fatalf("of %d writings of the journal, the %d. failed: %v", len(f.places), f.n, f.struck)
 	}
 	return r
+}
+
+// see notes what was done.
+func (f *journalFault) see(kind generation.OperationKind, step update.Step, phase update.Phase) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = place(kind, step, phase)
 }
 
 // faultyJournalFS is an sdk.FS that a fault learns the state directory from.
@@ -90,7 +97,9 @@ func (f *journalFault) watch(directory string) error {
 	if err := unix.Stat(directory, &st); err != nil {
 		return err
 	}
+	f.mu.Lock()
 	f.directory = st.Ino
+	f.mu.Unlock()
 	return unix.FanotifyMark(int(f.group.Fd()), unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM|unix.FAN_ONDIR|unix.FAN_EVENT_ON_CHILD, unix.AT_FDCWD, directory)
 }
 
@@ -128,6 +137,8 @@ func (f *journalFault) refuses(opened int) (bool, error) {
 	if err := errors.Join(err, unix.Fstat(opened, &st)); err != nil {
 		return false, err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	next := filepath.Base(name) == "journal.json.next"
 	here := false
 	switch {
