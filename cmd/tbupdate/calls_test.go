@@ -41,7 +41,7 @@ var errInjected = sdk.Errorf(sdk.CodeInternal, "work on", "the disk", "injected 
 type fault struct {
 	mode faultMode
 	call string // "FS.Snapshot"; "" for none
-	n    int    // the how manieth call of that name, from 1
+	n    int    // which call of that name, from 1
 	// strike, where it is set, does to the process what the mode says.
 	strike func(faultMode)
 

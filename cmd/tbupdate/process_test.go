@@ -181,13 +181,14 @@ func (m *testMachine) runStruck(f *fault, command ...string) ran {
 // plugin that is complained of, and not the machine, and recover is asked for only where
 // recover is of use.
 func TestReadingCallStops(t *testing.T) {
-	base := newMachine(t, buildPlugins(t), makeSystems(t))
+	t.Parallel()
+	faulty := buildFaultyPlugins(t)
+	base := newMachine(t, faulty, makeSystems(t))
 	base.install(base.systems + "/v1")
 	base.write(base.work+"/config.toml", base.config())
 	base.tbupdate("init")
 	base.powerOn()
 	base.close()
-	faulty := buildFaultyPlugins(t)
 	for _, test := range []struct {
 		command []string
 		call    string
@@ -216,12 +217,14 @@ func TestReadingCallStops(t *testing.T) {
 // plugin is gone nobody else may change the machine: recover would undo the update, and
 // the call arm what is not there any more.
 func TestCallGoesOn(t *testing.T) {
-	m := newMachine(t, buildPlugins(t), makeSystems(t))
+	t.Parallel()
+	faulty := buildFaultyPlugins(t)
+	m := newMachine(t, faulty, makeSystems(t))
 	m.install(m.systems + "/v1")
 	m.write(m.work+"/config.toml", m.config())
 	apply := crashCases[slices.IndexFunc(crashCases, func(c crashCase) bool { return c.name == "apply" })]
 	apply.prepare(m)
-	m.takePlugins(buildFaultyPlugins(t))
+	m.takePlugins(faulty)
 	m.leaveFault(&fault{mode: hangsBefore, call: "Boot.Arm", n: 1})
 
 	limits := impatient
