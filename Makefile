@@ -135,6 +135,7 @@ crash: root deps
 
 crash-full: root deps
 	go run ./lab crash -publish '$(PUBLISH)'
+	go test -race -count=1 -timeout 1200m -v $(STORIES) -lab=crash -run 'TestScenarios/machines/^crash-'
 
 lab: root deps
 	go test -race -count=1 -timeout 60m -v $(STORIES) -lab=core $(if $(PLATFORM),-lab.platform=$(PLATFORM))
