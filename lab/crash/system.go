@@ -2,8 +2,8 @@
 // the machine is then: what its boot loader boots, whether that is whole, and whether it goes on from there.
 //
 // The updater's programs run on this host, on the disk of the machine, whose writes are recorded
-// (lab/powercut). Who judges knows the rules and not the code: it asks boot loaders themselves, and
-// compares what is booted with what was delivered.
+// (lab/powercut). Who judges knows the rules and not the code: it asks boot loaders themselves, or what their
+// documentation says, and compares what is booted with what was delivered.
 package crash
 
 import (
