@@ -14,8 +14,8 @@ func TestMain(m *testing.M) { loopback.Main(m) }
 // states is how many states of a case the test looks at; "make crash-full" looks at all of them, and at all cases.
 const states = 2
 
-// short are the cases of the test: all with boot loaders that start in no time, and of the others the main ones.
-var short = regexp.MustCompile(`/(grub|extlinux)$|^(apply|confirm|roll back|recover late|the new kernel rots.*)/`)
+// short are the cases of the test: all with one boot loader, and the main ones with the others.
+var short = regexp.MustCompile(`/grub$|^(apply|confirm|recover late)/|rots in /boot/uboot$`)
 
 // TestCrash cuts the power at a few instants of workloads.
 func TestCrash(t *testing.T) {

@@ -117,18 +117,20 @@ func (m *machine) isFound(ctx context.Context, d *disk) error {
 	return nil
 }
 
-// givesUp sees a trial whose files rotted: check says so, and when the loader boots it nevertheless it is not
-// confirmed, and the machine comes back.
+// nothing is what a machine boots whose kernel does not come up. Somebody, or a watchdog, starts it again.
+const nothing = "nothing"
+
+// givesUp sees a trial whose files rotted: check says so, and when the loader boots it nevertheless it does not come
+// up or is not confirmed, and the machine comes back.
 func (m *machine) givesUp(ctx context.Context, d *disk) (string, error) {
 	if err := m.isFound(ctx, d); err != nil {
 		return "", err
 	}
 	s, err := m.loader.start(ctx, d)
-	if err != nil {
-		return "", err
-	}
 	boots := first
-	if strings.Contains(s.arguments, "tbupdate.trial=1") {
+	if err != nil {
+		boots = nothing
+	} else if strings.Contains(s.arguments, "tbupdate.trial=1") {
 		m.arguments, boots = s.arguments, second+onTrial
 		if _, err := m.must(ctx, d, "recover"); err != nil {
 			return boots, err
