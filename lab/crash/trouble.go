@@ -111,6 +111,9 @@ func (m *machine) appliesInPart(ctx context.Context, d *disk, eighths int, happe
 // volume that cannot be had here: the kernel refuses while a file of it is written. A story has it (read-only).
 func onReadOnlyBoot(ctx context.Context, m *machine, degree int) ([]string, error) {
 	return []string{first}, attached(m.image, func(d *disk) error {
+		if err := m.configure(ctx, d); err != nil { // mounts what the machine has mounted before
+			return err
+		}
 		return loopback.Mounted(d.boot, loopback.Ext4, func(top string) error {
 			return m.appliesInPart(ctx, d, degree, func() error { return remountReadOnly(ctx, top) })
 		})
