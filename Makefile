@@ -5,6 +5,7 @@ DESTDIR  =
 FUZZTIME = 30s
 FUZZJOBS = $(shell nproc)
 PAIRS    = all
+STATES   = 24
 BOOT     = 1
 # A test that waits for ever is a failure; the slowest package takes minutes.
 TESTFLAGS = -timeout 20m
@@ -67,7 +68,8 @@ help:
 	@echo 'make test       all tests, with the race detector (root)'
 	@echo 'make test-full  the same with every variation, and every fuzz target for a while (root)'
 	@echo 'make crash      cut the power at some of the instants of all that the updater does, on recorded'
-	@echo '                disks; crash-full for all of them, which takes hours (root)'
+	@echo '                disks; crash-full for STATES of each case, here $(STATES), 0 for all, and machines that'
+	@echo '                really boot, which takes hours (root)'
 	@echo 'make lab        the main stories of machines that really boot, with times;'
 	@echo '                PLATFORM=grub for one kind of machine only (root)'
 	@echo 'make lint       gofmt, go vet, staticcheck, shellcheck'
@@ -134,7 +136,7 @@ crash: root deps
 	go test -race -count=1 $(TESTFLAGS) -v $(CRASH)
 
 crash-full: root deps
-	go run ./lab crash -publish '$(PUBLISH)'
+	go run ./lab crash -torn 2 -most $(STATES) -publish '$(PUBLISH)'
 	go test -race -count=1 -timeout 1200m -v $(STORIES) -lab=crash -run 'TestScenarios/machines/^crash-'
 
 lab: root deps

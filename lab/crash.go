@@ -18,6 +18,7 @@ func cut(ctx context.Context, top string, arguments []string) error {
 	flags := flag.NewFlagSet("crash", flag.ContinueOnError)
 	flags.IntVar(&o.Torn, "torn", 3, "torn states for each gap between two flushes")
 	flags.IntVar(&o.Most, "most", 0, "look at so many states of each workload; 0 for all")
+	flags.IntVar(&o.Rounds, "rounds", 200, "rounds of commands at once, with each boot loader")
 	publish := flags.String("publish", "", "the directory whose reliability.md gets the results")
 	flags.Uint64Var(&o.Seed, "seed", 1, "where the seeds of torn states begin")
 	only := flags.String("only", "", "workloads and boot loaders, a regular expression for WORKLOAD/LOADER")

@@ -41,7 +41,7 @@ func TestCrash(t *testing.T) {
 		}
 		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
-			r, err := s.Try(t.Context(), c, crash.Options{Torn: 1, Most: states, Seed: 1}, func(crash.Result) {})
+			r, err := s.Try(t.Context(), c, crash.Options{Torn: 1, Most: states, Rounds: states, Seed: 1}, func(crash.Result) {})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,9 +14,6 @@ var crowd = [][]string{
 	{"apply", "--force"}, {"apply", "--force", "--full"}, {"gc"}, {"rollback"}, {"confirm"}, {"recover"}, {"status"}, {"history"}, {"check"},
 }
 
-// rounds is how often, over all boot loaders.
-const rounds = 1000
-
 // gather has commands run at once, on one machine, round after round.
 func gather(ctx context.Context, m *machine, o Options) (happening, error) {
 	if err := m.prepare(ctx, workload{prepare: settled}, o.Seed); err != nil {
@@ -26,8 +23,8 @@ func gather(ctx context.Context, m *machine, o Options) (happening, error) {
 	if err != nil {
 		return happening{}, err
 	}
-	h := happening{end: d.detach}
-	for n := range rounds / len(loaders) {
+	h := happening{inTurn: true, end: d.detach}
+	for n := range o.Rounds {
 		chance := rand.New(rand.NewPCG(o.Seed, uint64(n)))
 		h.ways = append(h.ways, way{name: fmt.Sprintf("round %d", n), look: func(ctx context.Context) (string, error) { return m.round(ctx, d, chance) }})
 	}

@@ -19,6 +19,8 @@ type Case struct {
 // happening is a case that has begun: the ways in which it may go.
 type happening struct {
 	ways []way
+	// inTurn is true where each goes on from the one before it, so that none can be left out.
+	inTurn bool
 	// end lets go of what making them took.
 	end func() error
 }
@@ -106,6 +108,8 @@ type Options struct {
 	Torn int
 	// Most is the number of states of a case to look at, which are then spread over all; 0 for all.
 	Most int
+	// Rounds is how often commands run at once.
+	Rounds int
 	// Seed is where the seeds of torn states begin.
 	Seed uint64
 }
@@ -127,7 +131,11 @@ func (s *Workshop) Try(ctx context.Context, c Case, o Options, report func(Resul
 		return r, err
 	}
 	defer func() { err = errors.Join(err, h.end()) }()
-	for _, w := range spread(h.ways, o.Most) {
+	ways := h.ways
+	if !h.inTurn {
+		ways = spread(ways, o.Most)
+	}
+	for _, w := range ways {
 		boots, err := w.look(ctx)
 		if cause := context.Cause(ctx); cause != nil {
 			return r, cause
