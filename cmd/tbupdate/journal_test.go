@@ -26,6 +26,7 @@ import (
 type journalFault struct {
 	n       int  // which writing, from 1; 0 for none
 	renamed bool // whether the new one has come as far as the name
+	history bool // whether the history fails, each time
 
 	group *os.File // asks for permission
 
@@ -64,8 +65,8 @@ func (m *testMachine) withJournalFault(f *journalFault, command ...string) ran {
 	if err := <-answered; !errors.Is(err, os.ErrClosed) {
 		m.t.Fatal(err)
 	}
-	if f.struck != (f.n > 0) {
-		m.t.Fatalf("of %d writings of the journal, the %d. failed: %v", len(f.places), f.n, f.struck)
+	if f.n > 0 && !f.struck {
+		m.t.Fatalf("of %d writings of the journal, the %d. did not fail", len(f.places), f.n)
 	}
 	return r
 }
@@ -139,6 +140,10 @@ func (f *journalFault) refuses(opened int) (bool, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.history && filepath.Base(name) == "history.jsonl" {
+		f.struck = true
+		return true, nil
+	}
 	next := filepath.Base(name) == "journal.json.next"
 	here := false
 	switch {
@@ -160,7 +165,8 @@ func (f *journalFault) refuses(opened int) (bool, error) {
 }
 
 // everyWritingFails lets each writing of the journal fail: before the journal is another,
-// and when it is another already, but may not be on the disk.
+// and when it is another already, but may not be on the disk. And the history, which is
+// told of and stops nothing.
 func (c crashCase) everyWritingFails(t *testing.T, base *testMachine) {
 	none := &journalFault{}
 	base.clone(t).withJournalFault(none, c.command...)
@@ -173,6 +179,19 @@ func (c crashCase) everyWritingFails(t *testing.T, base *testMachine) {
 	if len(none.places) < 2*steps {
 		t.Fatalf("the journal was written %d times in %d steps", len(none.places), steps)
 	}
+	t.Run("history", func(t *testing.T) {
+		m := base.clone(t)
+		layout := m.layout()
+		f := &journalFault{history: true}
+		r := m.withJournalFault(f, c.command...)
+		if f.struck == c.noted {
+			t.Errorf("the history was written: %v", f.struck)
+		}
+		if r.code != c.exit || f.struck && !strings.Contains(r.stderr, "cannot write the history") {
+			t.Errorf("exit code %d, want %d and that the history cannot be written", r.code, c.exit)
+		}
+		c.judge(t, m, layout, r)
+	})
 	for i, after := range none.places {
 		for mode, renamed := range map[string]bool{"before": false, "after": true} {
 			if !thorough && !(renamed && (i == 0 || i == len(none.places)-1)) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -13,9 +14,11 @@ import (
 	"github.com/trebuchet-update/tbupdate/core/bundle"
 	"github.com/trebuchet-update/tbupdate/core/config"
 	"github.com/trebuchet-update/tbupdate/core/evidence"
+	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/core/pluginhost"
 	"github.com/trebuchet-update/tbupdate/core/update"
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/process"
 )
 
 // Places on a machine.
@@ -49,6 +52,9 @@ func (p *program) withMachine(ctx context.Context, act func(context.Context, *up
 	defer func() { err = p.stopPlugin(ctx, loader.process, err) }()
 	machine.FS, machine.FSPlugin = filesystem.process.FS(), filesystem.description
 	machine.Boot, machine.BootPlugin = loader.process.Boot(), loader.description
+	if machine.Workers, err = workers(filesystem, loader); err != nil {
+		return err
+	}
 	if p.wrap != nil {
 		machine.FS, machine.Boot = p.wrap(machine.FS, machine.Boot)
 	}
@@ -57,6 +63,24 @@ func (p *program) withMachine(ctx context.Context, act func(context.Context, *up
 		machine.Release() // its file would keep the volume from being unmounted
 	}
 	return err
+}
+
+// workers describes the plugins for the journal.
+func workers(plugins ...*plugin) (w generation.Workers, err error) {
+	if w.BootID, err = currentBootID(); err != nil {
+		return w, err
+	}
+	for _, each := range plugins {
+		mark, err := process.Of(each.process.PID())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it died, and its first call will tell so
+		}
+		if err != nil {
+			return w, err
+		}
+		w.Processes = append(w.Processes, mark)
+	}
+	return w, nil
 }
 
 // loadConfig reads the configuration and applies the flags that override it.
@@ -103,6 +127,10 @@ func (p *program) bootID() (string, error) {
 	if p.flags.commandLine != "" {
 		return "", nil
 	}
+	return currentBootID()
+}
+
+func currentBootID() (string, error) {
 	id, err := os.ReadFile(bootIDFile)
 	if err != nil {
 		return "", fmt.Errorf("cannot tell this boot from others: %w", err)

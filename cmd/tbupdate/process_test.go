@@ -98,11 +98,11 @@ func (m *testMachine) pluginProcesses() map[int]string {
 }
 
 // impatient are limits that a plugin which hangs exceeds soon, and no other.
-var impatient = pluginhost.Limits{Change: 4 * time.Second, ChangeGrace: 100 * time.Millisecond, Stop: time.Second}
+var impatient = pluginhost.Limits{Read: 4 * time.Second, ReadGrace: 100 * time.Millisecond, Change: 4 * time.Second, ChangeGrace: 100 * time.Millisecond, Stop: time.Second}
 
 // everyCallStops lets the process of a plugin hang or be killed at each changing call:
-// before the call did anything, and between its work and its answer. The fault is in the
-// programs in faulty.
+// before the call did anything, and between its work and its answer. So do calls that change
+// nothing. The fault is in the programs in faulty.
 func (c crashCase) everyCallStops(t *testing.T, base *testMachine, faulty string) {
 	for i, call := range c.calls {
 		for _, mode := range []faultMode{hangsBefore, hangsAfter, killedBefore, killedAfter} {
@@ -113,6 +113,20 @@ func (c crashCase) everyCallStops(t *testing.T, base *testMachine, faulty string
 				m := base.clone(t)
 				m.takePlugins(faulty)
 				c.strikeAt(t, m, faultAt(mode, c.calls, i))
+			})
+		}
+	}
+	if !thorough {
+		return // TestReadingCallStops has some
+	}
+	none := &fault{}
+	base.clone(t).withFault(none, c.command...)
+	for i, call := range none.reads {
+		for _, mode := range []faultMode{hangsBefore, killedBefore} {
+			t.Run(fmt.Sprintf("read %02d %s/%s", i+1, call, mode), func(t *testing.T) {
+				m := base.clone(t)
+				m.takePlugins(faulty)
+				c.strikeAt(t, m, faultAt(mode, none.reads, i))
 			})
 		}
 	}
@@ -213,11 +227,9 @@ func TestReadingCallStops(t *testing.T) {
 	}
 }
 
-// TestCallGoesOn lets a plugin go on with a call that was given up as hanging. Until that
-// plugin is gone nobody else may change the machine: recover would undo the update, and
-// the call arm what is not there any more.
-func TestCallGoesOn(t *testing.T) {
-	t.Parallel()
+// hangingApply is a machine on which apply will hang in the call that arms the new generation.
+func hangingApply(t *testing.T) (*testMachine, crashCase) {
+	t.Helper()
 	faulty := buildFaultyPlugins(t)
 	m := newMachine(t, faulty, makeSystems(t))
 	m.install(m.systems + "/v1")
@@ -226,20 +238,22 @@ func TestCallGoesOn(t *testing.T) {
 	apply.prepare(m)
 	m.takePlugins(faulty)
 	m.leaveFault(&fault{mode: hangsBefore, call: "Boot.Arm", n: 1})
+	return m, apply
+}
 
+// TestCallGoesOn lets a plugin go on with a call that was given up as hanging. Until that
+// plugin is gone nobody else may change the machine: recover would undo the update, and
+// the call arm what is not there any more.
+func TestCallGoesOn(t *testing.T) {
+	t.Parallel()
+	m, apply := hangingApply(t)
 	limits := impatient
 	limits.Stop = time.Minute
 	applied := make(chan ran, 1)
 	go func() {
 		applied <- m.runHere(t.Context(), func(p *program) { p.limits = limits }, apply.command...)
 	}()
-	hung := 0
-	for deadline := time.Now().Add(time.Minute); hung == 0; time.Sleep(20 * time.Millisecond) {
-		hung = m.stoppedProcess()
-		if time.Now().After(deadline) {
-			t.Fatal("no plugin hangs")
-		}
-	}
+	hung := m.awaitStopped()
 	for givenUp := time.Now().Add(2 * (limits.Change + limits.ChangeGrace)); time.Now().Before(givenUp); time.Sleep(500 * time.Millisecond) {
 		if r := m.runHere(t.Context(), nil, "recover"); update.Class(r.code) != update.InProgress {
 			t.Errorf("another command while the plugin of an update hangs: exit code %d, want %d\n%s%s", r.code, update.InProgress, r.stdout, r.stderr)
@@ -253,6 +267,44 @@ func TestCallGoesOn(t *testing.T) {
 		t.Errorf("exit code %d, want %d\n%s", r.code, update.Unclear, r.stderr)
 	}
 	apply.settle(t, m)
+}
+
+// TestProgramKilledInCall kills the program while a plugin is in a call, which the plugin
+// ends nevertheless. Until then nobody else may change the machine either.
+func TestProgramKilledInCall(t *testing.T) {
+	t.Parallel()
+	m, apply := hangingApply(t)
+	program := m.program("tbupdate", m.flags(apply.command)...)
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hung := m.awaitStopped()
+	if err := program.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = program.Wait() // killed, always an error
+	r := m.runHere(t.Context(), nil, "recover")
+	if update.Class(r.code) != update.InProgress || !strings.Contains(r.stderr, "is not done yet") {
+		t.Errorf("recover while the plugin of an update that was killed is at work: exit code %d, want %d\n%s%s", r.code, update.InProgress, r.stdout, r.stderr)
+	}
+	m.tbupdate("status")
+	if err := syscall.Kill(hung, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	m.waitForPlugins()
+	apply.settle(t, m)
+}
+
+// awaitStopped waits until a plugin is stopped by a signal, and gives its process id.
+func (m *testMachine) awaitStopped() int {
+	m.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if pid := m.stoppedProcess(); pid != 0 {
+			return pid
+		}
+	}
+	m.t.Fatal("no plugin hangs")
+	return 0
 }
 
 // stoppedProcess gives the process id of a plugin that is stopped by a signal, 0 for none.

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/trebuchet-update/tbupdate/sdk"
+	"github.com/trebuchet-update/tbupdate/sdk/process"
 )
 
 // ID names a generation for ever: a UUID in lower case.
@@ -202,6 +203,17 @@ type Operation struct {
 	State []string `json:"state,omitempty"`
 	// Reason is why a fall-back or a repair happens.
 	Reason string `json:"reason,omitempty"`
+	// Workers are those of whoever wrote this.
+	Workers Workers `json:"workers,omitzero"`
+}
+
+// Workers are the processes that change the machine for an updater. They may outlive one that
+// is killed, to end what they are doing.
+type Workers struct {
+	// BootID is the kernel's boot id, also where the disk is not the running machine's.
+	BootID string `json:"boot_id"`
+	// Processes each lead a session.
+	Processes []process.Mark `json:"processes"`
 }
 
 // Journal is all that the updater remembers of a machine.

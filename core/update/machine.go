@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/trebuchet-update/tbupdate/core/bundle"
@@ -29,6 +30,7 @@ import (
 	"github.com/trebuchet-update/tbupdate/core/generation"
 	"github.com/trebuchet-update/tbupdate/sdk"
 	"github.com/trebuchet-update/tbupdate/sdk/cmdline"
+	"github.com/trebuchet-update/tbupdate/sdk/process"
 )
 
 // Machine is one machine, or the disks of one, with all that the workflow needs.
@@ -59,6 +61,9 @@ type Machine struct {
 
 	Reporter Reporter
 	Now      func() time.Time
+
+	// Workers are the plugins, where they are processes.
+	Workers generation.Workers
 
 	// lock is the right to change the machine; nil until it is taken.
 	lock *generation.Lock
@@ -186,7 +191,57 @@ func (m *Machine) begin(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.open(ctx)
+	s, err := m.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.requireNobodyAtWork(ctx)
+}
+
+// Plugins of an updater that was killed end soon, unless they are in a long call.
+const (
+	workersGrace = 5 * time.Second
+	workersPause = 50 * time.Millisecond
+)
+
+// requireNobodyAtWork makes sure that the plugins of an updater that was killed have ended
+// what they were doing for the operation in flight. The lock does not tell: the kernel
+// gave it back.
+func (s *session) requireNobodyAtWork(ctx context.Context) error {
+	op := s.journal.Operation
+	if op == nil || op.Workers.BootID != s.Workers.BootID {
+		return nil
+	}
+	for limit := time.Now().Add(workersGrace); ; {
+		worker, err := s.workerOf(op)
+		if err != nil {
+			return fmt.Errorf("cannot tell whether anybody is at work for the operation in flight: %w", err)
+		}
+		if worker == "" {
+			return nil
+		}
+		if time.Now().After(limit) {
+			return &Error{Class: InProgress, State: nothingChanged,
+				Err: fmt.Errorf("the updater that began the %s was killed, and a plugin of it (process %d) is not done yet", op.Kind, worker.PID())}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(workersPause):
+		}
+	}
+}
+
+// workerOf gives a process of another updater that is at work for the operation, "" where
+// there is none.
+func (s *session) workerOf(op *generation.Operation) (process.Mark, error) {
+	for _, worker := range op.Workers.Processes {
+		works, err := worker.Works()
+		if err != nil || works && !slices.Contains(s.Workers.Processes, worker) {
+			return worker, err
+		}
+	}
+	return "", nil
 }
 
 // Release gives back the right to change the machine, which the methods that change it
@@ -200,7 +255,12 @@ func (m *Machine) Release() {
 }
 
 // save writes the journal.
-func (s *session) save() error { return s.store.Save(s.journal) }
+func (s *session) save() error {
+	if op := s.journal.Operation; op != nil {
+		op.Workers = s.Workers
+	}
+	return s.store.Save(s.journal)
+}
 
 // booted gives the generation whose writable copy was booted, nil when what was
 // booted is none of ours, and the subvolume itself.

@@ -13,10 +13,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/trebuchet-update/tbupdate/sdk/process"
 )
 
 // Mount is a filesystem that this process mounted.
@@ -38,7 +39,7 @@ const prefix = "private-mount-"
 //
 // Errors are those of mount(2), unchanged.
 func New(device, runDirectory, filesystem, data string) (*Mount, error) {
-	mark, err := processMark("self")
+	mark, err := process.Own()
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func New(device, runDirectory, filesystem, data string) (*Mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	directory, err := os.MkdirTemp(resolved, prefix+mark+"-")
+	directory, err := os.MkdirTemp(resolved, prefix+string(mark)+"-")
 	if err != nil {
 		return nil, err
 	}
@@ -96,39 +97,13 @@ func ClearStale(runDirectory string) error {
 	}
 	for _, entry := range entries {
 		rest, ours := strings.CutPrefix(entry.Name(), prefix)
-		pid, start, ok := strings.Cut(rest, "-")
-		start, _, _ = strings.Cut(start, "-")
-		if !ours || !ok || !entry.IsDir() {
+		mark := rest[:max(strings.LastIndexByte(rest, '-'), 0)]
+		if !ours || mark == "" || !entry.IsDir() || process.Mark(mark).Exists() {
 			continue
-		}
-		if mark, err := processMark(pid); err == nil && mark == pid+"-"+start {
-			continue // it lives
 		}
 		if err := unmountAndRemove(filepath.Join(runDirectory, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
-}
-
-// processMark tells a process from every other of this boot: its id, which is
-// used again, and its start time (field 22 of /proc/PID/stat, proc(5)).
-func processMark(pid string) (string, error) {
-	if _, err := strconv.Atoi(pid); err != nil && pid != "self" {
-		return "", err
-	}
-	data, err := os.ReadFile("/proc/" + pid + "/stat")
-	if err != nil {
-		return "", err
-	}
-	// The program's name, in parentheses, may hold anything; fields are counted
-	// from behind it, where field 3 is the first.
-	text := string(data)
-	id, _, _ := strings.Cut(text, " ")
-	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	const startTime = 22 - 3
-	if len(fields) <= startTime {
-		return "", fmt.Errorf("cannot parse /proc/%s/stat", pid)
-	}
-	return id + "-" + fields[startTime], nil
 }
