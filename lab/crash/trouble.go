@@ -191,13 +191,14 @@ func fillUp(top string, free int64) error {
 // small is a file that btrfs has in its metadata, in bytes.
 const small = 2000
 
-// fillMetadata takes all room for data, and then all for metadata but for so many files of it.
+// fillMetadata takes all room for metadata but for so many files of it. There is room for data then, in chunks that
+// btrfs has for data only.
 func fillMetadata(d *disk, degree int) error {
-	const each = 1024
-	if err := fill(d, 0); err != nil {
-		return err
-	}
+	const each = 512
 	return loopback.Mounted(d.root, loopback.Btrfs, func(top string) error {
+		if err := claimChunks(top); err != nil {
+			return err
+		}
 		directory := filepath.Join(top, filler+".d")
 		if err := os.Mkdir(directory, 0o700); err != nil {
 			return err
@@ -219,6 +220,35 @@ func fillMetadata(d *disk, degree int) error {
 		}
 		return nil
 	}, "subvolid=5")
+}
+
+// claimChunks makes btrfs have all of the volume that is not for metadata yet in chunks for data. Half
+// of each is taken: an empty one would go away again.
+func claimChunks(top string) (err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(top, &st); err != nil {
+		return err
+	}
+	taken, err := os.Create(filepath.Join(top, filler))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, taken.Close()) }()
+	given, err := os.Create(taken.Name() + ".given")
+	if err != nil {
+		return err
+	}
+	const part = 1 << 20
+	for n := range int64(st.Bavail) * st.Bsize / (2 * part) {
+		err := errors.Join(unix.Fallocate(int(taken.Fd()), 0, n*part, part), unix.Fallocate(int(given.Fd()), 0, n*part, part))
+		if errors.Is(err, unix.ENOSPC) {
+			break // what was said to be there is never quite there
+		}
+		if err != nil {
+			return errors.Join(err, given.Close())
+		}
+	}
+	return errors.Join(given.Close(), os.Remove(given.Name()), taken.Sync())
 }
 
 // makeRoom removes what fill and fillMetadata made.
