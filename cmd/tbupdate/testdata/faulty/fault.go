@@ -3,7 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // readFault gives the fault that this process is to have: that of the file beside its
@@ -32,7 +35,10 @@ func strike(mode faultMode) {
 	if err := os.Remove(faultFile(os.Args[0])); err != nil {
 		panic(err)
 	}
-	if err := syscall.Kill(os.Getpid(), signal); err != nil {
+	// Only a signal to this thread is sure to have come before the call goes on.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Tgkill(os.Getpid(), unix.Gettid(), signal); err != nil {
 		panic(err)
 	}
 }
