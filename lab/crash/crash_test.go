@@ -1,11 +1,10 @@
-package crash_test
+package crash
 
 import (
 	"os"
 	"regexp"
 	"testing"
 
-	"github.com/trebuchet-update/tbupdate/lab/crash"
 	"github.com/trebuchet-update/tbupdate/sdk/loopback"
 )
 
@@ -17,13 +16,14 @@ const states = 2
 // short are the cases of the test: all with one boot loader, and the main ones with the others.
 var short = regexp.MustCompile(`/grub$|^(apply|confirm)/`)
 
-// TestCrash cuts the power at a few instants of workloads.
-func TestCrash(t *testing.T) {
+// newTestWorkshop makes a workshop that lasts until the test and all of its parts have ended.
+func newTestWorkshop(t *testing.T) *Workshop {
+	t.Helper()
 	directory, err := os.MkdirTemp("", "lab-crash-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := crash.NewWorkshop(t.Context(), "../..", directory)
+	s, err := NewWorkshop(t.Context(), "../..", directory)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,13 +35,19 @@ func TestCrash(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for _, c := range crash.Cases() {
+	return s
+}
+
+// TestCrash cuts the power at a few instants of workloads.
+func TestCrash(t *testing.T) {
+	s := newTestWorkshop(t)
+	for _, c := range Cases() {
 		if !short.MatchString(c.Name()) {
 			continue
 		}
 		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
-			r, err := s.Try(t.Context(), c, crash.Options{Torn: 1, Most: states, Rounds: states, Seed: 1}, func(crash.Result) {})
+			r, err := s.Try(t.Context(), c, Options{Torn: 1, Most: states, Rounds: states, Seed: 1}, func(Result) {})
 			if err != nil {
 				t.Fatal(err)
 			}
