@@ -11,12 +11,16 @@ import (
 
 // crowd are the commands of which several run at once.
 var crowd = [][]string{
-	{"apply", "--force"}, {"apply", "--force", "--full"}, {"gc"}, {"rollback"}, {"confirm"}, {"recover"}, {"status"}, {"history"}, {"check"},
+	{"apply", "--force"}, {"apply", "--force", "--full"}, {"gc"}, {"rollback"}, {"confirm"},
+	{"confirm", "--check", "--no-reboot"}, {"guard"}, {"recover"}, {"status"}, {"history"}, {"check"},
 }
+
+// impatient are settings by which a guard soon gives up a trial.
+const impatient = "[update]\nconfirm_timeout = \"1s\"\n"
 
 // gather has commands run at once, on one machine, round after round.
 func gather(ctx context.Context, m *machine, o Options) (happening, error) {
-	if err := m.prepare(ctx, workload{prepare: settled}, o.Seed); err != nil {
+	if err := m.prepare(ctx, workload{prepare: append([]step{with(impatient)}, settled...)}, o.Seed); err != nil {
 		return happening{}, fmt.Errorf("cannot prepare the machine: %w", err)
 	}
 	d, err := attach(m.image)
