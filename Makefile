@@ -135,6 +135,7 @@ CRASH = ./lab/powercut ./lab/crash
 crash: root deps
 	go test -race -count=1 $(TESTFLAGS) -v $(CRASH)
 
+crash-full: PACKAGES += $(FULLPACKAGES)
 crash-full: root deps
 	go run ./lab crash -torn 2 -most $(STATES) -publish '$(PUBLISH)'
 	go test -race -count=1 -timeout 1200m -v $(STORIES) -lab=crash -run 'TestScenarios/machines/^crash-'

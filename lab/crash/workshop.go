@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trebuchet-update/tbupdate/lab/powercut"
 	"github.com/trebuchet-update/tbupdate/lab/release"
 )
@@ -49,6 +51,11 @@ func (s *Workshop) furnish(ctx context.Context, top, directory string) (err erro
 	}
 	if s.programs, err = release.HostPrograms(ctx, top); err != nil {
 		return err
+	}
+	// Cases run side by side. What one unmounts must not stay mounted in a namespace that another has made
+	// meanwhile, which therefore is a slave of this one.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("cannot share mounts with namespaces: %w", err)
 	}
 	scratch := filepath.Join(directory, "scratch")
 	for _, path := range []string{s.bundles, s.keys, scratch} {

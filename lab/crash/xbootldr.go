@@ -81,7 +81,7 @@ func (xbootldr) prepare(ctx context.Context, d *disk) error {
 // wrap has a program see the variables, in a namespace of its own.
 func (xbootldr) wrap(d *disk) []string {
 	const script = `mount -t tmpfs tmpfs /sys/firmware && mkdir -p /sys/firmware/efi/efivars && mount --bind "$0" /sys/firmware/efi/efivars && exec "$@"`
-	return []string{"unshare", "--mount", "sh", "-c", script, d.mounts[d.variables]}
+	return []string{"unshare", "--mount", "--propagation", "slave", "sh", "-c", script, d.mounts[d.variables]}
 }
 
 func (xbootldr) start(ctx context.Context, d *disk) (started, error) {
