@@ -8,7 +8,7 @@ PAIRS    = all
 STATES   = 24
 BOOT     = 1
 # A test that waits for ever is a failure; the slowest package takes minutes.
-TESTFLAGS = -timeout 20m
+TESTFLAGS = -timeout 40m
 
 # What tests, demonstration and checks run, by Debian package.
 PACKAGES = acl attr btrfs-progs e2fsprogs extlinux fdisk grub-common grub-emu jq kmod libzstd-dev lz4 mmdebstrap mount openssl \
