@@ -92,7 +92,7 @@ func read(pid string) (stat, error) {
 	// from behind it, where field 3 is the first.
 	text := string(data)
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	const state, session, startTime = 3 - 3, 6 - 3, 22 - 3
+	const state, session, startTime = 0, 6 - 3, 22 - 3 // of fields 3, 6 and 22
 	if len(fields) <= startTime {
 		return stat{}, fmt.Errorf("cannot parse %s", path)
 	}
