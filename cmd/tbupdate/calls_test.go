@@ -42,11 +42,14 @@ type fault struct {
 	mode faultMode
 	call string // "FS.Snapshot"; "" for none
 	n    int    // which call of that name, from 1
+	// process is how many processes of the plugin come before the one whose call it is.
+	process int
 	// strike, where it is set, does to the process what the mode says.
 	strike func(faultMode)
 
 	changes, reads []string // the names of the calls so far
 	gone           bool     // no call works any more
+	begins         []int    // how many reads there were when each process began
 }
 
 // change makes one call that may change something.
@@ -100,7 +103,7 @@ func faultFile(program string) string { return program + ".fault" }
 
 // write leaves the fault for a plugin program.
 func (f *fault) write(program string) error {
-	return os.WriteFile(faultFile(program), fmt.Appendf(nil, "%s %s %d\n", f.mode, f.call, f.n), 0o600)
+	return os.WriteFile(faultFile(program), fmt.Appendf(nil, "%s %s %d %d\n", f.mode, f.call, f.n, f.process), 0o600)
 }
 
 // faultyFS is an sdk.FS with a fault. It says of every method whether it changes

@@ -80,7 +80,10 @@ func TestCallsAreClassified(t *testing.T) {
 // withFault runs a command with a fault in a call as this process makes it.
 func (m *testMachine) withFault(f *fault, command ...string) ran {
 	return m.runHere(m.t.Context(), func(p *program) {
-		p.wrap = func(fs sdk.FS, boot sdk.Boot) (sdk.FS, sdk.Boot) { return faultyFS{fs, f}, faultyBoot{boot, f} }
+		p.wrap = func(fs sdk.FS, boot sdk.Boot) (sdk.FS, sdk.Boot) {
+			f.begins = append(f.begins, len(f.reads))
+			return faultyFS{fs, f}, faultyBoot{boot, f}
+		}
 	}, command...)
 }
 

@@ -126,7 +126,14 @@ func (c crashCase) everyCallStops(t *testing.T, base *testMachine, faulty string
 			t.Run(fmt.Sprintf("read %02d %s/%s", i+1, call, mode), func(t *testing.T) {
 				m := base.clone(t)
 				m.takePlugins(faulty)
-				c.strikeAt(t, m, faultAt(mode, none.reads, i))
+				f := &fault{mode: mode, call: call}
+				for _, begin := range none.begins {
+					if begin <= i {
+						f.process, f.n = f.process+1, count(none.reads[begin:i+1], call)
+					}
+				}
+				f.process--
+				c.strikeAt(t, m, f)
 			})
 		}
 	}

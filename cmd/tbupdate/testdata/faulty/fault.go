@@ -18,7 +18,12 @@ func readFault() *fault {
 		return f
 	}
 	if err == nil {
-		_, err = fmt.Sscan(string(content), &f.mode, &f.call, &f.n)
+		_, err = fmt.Sscan(string(content), &f.mode, &f.call, &f.n, &f.process)
+	}
+	if err == nil && f.process > 0 {
+		f.process--
+		err = f.write(os.Args[0])
+		f = &fault{strike: strike}
 	}
 	if err != nil {
 		panic(err)
