@@ -230,6 +230,7 @@ func TestReadingCallStops(t *testing.T) {
 			if update.Class(r.code) != test.code || !strings.Contains(r.stderr, test.state) || strings.Count(r.stderr, "tbupdate recover") > strings.Count(test.state, "tbupdate recover") {
 				t.Errorf("exit code %d, want %d and %q\n%s%s", r.code, test.code, test.state, r.stdout, r.stderr)
 			}
+			m.tbupdate("recover") // what the plugin left mounted goes with it
 		})
 	}
 }
