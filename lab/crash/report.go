@@ -47,18 +47,13 @@ const (
 
 // Publish puts results in the place of their cases' last ones in the directory, and writes the table of its page anew.
 func Publish(directory string, fresh []Result) error {
-	var results []Result
-	document, err := os.ReadFile(filepath.Join(directory, publishedResults))
-	if err == nil {
-		err = json.Unmarshal(document, &results)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err != nil {
+	results, err := published(directory)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot publish: %w", err)
 	}
 	results = inOrder(append(fresh[:len(fresh):len(fresh)], results...))
-	if document, err = json.MarshalIndent(results, "", "  "); err != nil {
+	document, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
 		return err
 	}
 	page, err := os.ReadFile(filepath.Join(directory, publishedPage))
@@ -75,10 +70,19 @@ func Publish(directory string, fresh []Result) error {
 		os.WriteFile(filepath.Join(directory, publishedPage), []byte(before+tableBegin+"\n"+Table(results)+"\n"+tableEnd+after), 0o644))
 }
 
+// published gives the results that the directory has.
+func published(directory string) (results []Result, err error) {
+	document, err := os.ReadFile(filepath.Join(directory, publishedResults))
+	if err == nil {
+		err = json.Unmarshal(document, &results)
+	}
+	return results, err
+}
+
 // inOrder gives the first result of each case that there is, in the order of the cases.
 func inOrder(results []Result) (all []Result) {
 	for _, c := range Cases() {
-		if i := slices.IndexFunc(results, func(r Result) bool { return r.What == c.what && r.Loader == c.loader.name() }); i >= 0 {
+		if i := slices.IndexFunc(results, func(r Result) bool { return r.of(c) }); i >= 0 {
 			all = append(all, results[i])
 		}
 	}

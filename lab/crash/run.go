@@ -80,6 +80,9 @@ type Fault struct {
 // Clean gives the number of states that are.
 func (r Result) Clean() int { return r.States - len(r.Faults) }
 
+// of reports whether it is what came of the case.
+func (r Result) of(c Case) bool { return r.What == c.what && r.Loader == c.loader.name() }
+
 // Name is what happens, and the boot loader.
 func (c Case) Name() string { return c.what + "/" + c.loader.name() }
 
